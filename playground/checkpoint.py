@@ -1,0 +1,196 @@
+"""The thing that flows through every tab: a trained model with all that is needed to use it, explain it and go on.
+
+A checkpoint is one file in the safetensors format: the weights, and in the file's header one JSON text with the rest.
+Reading one never runs code from it, so a stranger's file can be opened; every part of it is checked first.
+"""
+
+import json
+import math
+from dataclasses import asdict, astuple, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from playground.config import ModelConfig, TrainConfig
+from playground.errors import BadInput
+from playground.model import GPT
+from playground.tokenizer import Tokenizer, tokenizer_from_dict
+
+FORMAT = "transformer-playground-1"
+FILE_NAME = "checkpoint.safetensors"
+MAX_NAME = 80
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """What one training step did. Losses are in nats a token; `val_loss` and `sample` are there after an evaluation."""
+
+    step: int
+    train_loss: float
+    learning_rate: float
+    grad_norm: float  # before clipping
+    seconds: float  # of training so far, pauses not counted
+    val_loss: float | None = None
+    sample: str | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """A note of a text that a model was trained on: enough to recognise it, never the text itself."""
+
+    name: str
+    n_chars: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tokenizer, configuration, weights and history of a model. Never changed once made; a new one replaces it."""
+
+    name: str
+    config: ModelConfig
+    tokenizer: Tokenizer
+    weights: dict[str, Tensor] = field(repr=False)
+    train_config: TrainConfig
+    history: tuple[TrainStep, ...] = field(repr=False, default=())
+    provenance: tuple[Provenance, ...] = ()  # oldest first; fine-tuning adds one
+    val_loss: float | None = None  # over the whole validation part, nats a token
+
+    @property
+    def step(self) -> int:
+        return self.history[-1].step if self.history else 0
+
+    @cached_property
+    def model(self) -> GPT:
+        """The model, ready for use and shared by all who read it: not to be trained; `Trainer` makes its own."""
+        model = GPT(self.config)
+        model.load_state_dict(self.weights)
+        return model.eval().requires_grad_(False)
+
+
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """The checkpoint as the bytes of its one file."""
+    about = {
+        "format": FORMAT,
+        "name": checkpoint.name,
+        "config": asdict(checkpoint.config),
+        "tokenizer": checkpoint.tokenizer.to_dict(),
+        "train_config": asdict(checkpoint.train_config),
+        "history": [astuple(step) for step in checkpoint.history],
+        "provenance": [astuple(text) for text in checkpoint.provenance],
+        "val_loss": checkpoint.val_loss,
+    }
+    return save_tensors(checkpoint.weights, metadata={"playground": json.dumps(about, allow_nan=False)})
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes the file whole or not at all: a reader, or a crash, never meets half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_bytes(to_bytes(checkpoint))
+    unfinished.replace(path)
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads a checkpoint's file, or the one in a folder that `train --out` made. `BadInput` for anything else."""
+    file = path / FILE_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise BadInput(f"There is no checkpoint at {path}: train one there first, or name its folder.")
+    return from_bytes(file.read_bytes())
+
+
+def from_bytes(data: bytes) -> Checkpoint:
+    """The checkpoint in the bytes of an uploaded file. Raises `BadInput` that says what is wrong with it."""
+    about = _read_header(data)
+    try:
+        tensors = load_tensors(data)
+    except (SafetensorError, ValueError) as error:
+        raise BadInput("The checkpoint is damaged or cut short: download it again from where it came from.") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise BadInput("This safetensors file was not saved by the playground: it lacks the playground's own header.")
+    config = ModelConfig.from_dict(about.get("config"))
+    tokenizer = tokenizer_from_dict(about.get("tokenizer"))
+    if tokenizer.vocab_size != config.vocab_size:
+        raise BadInput(
+            f"The checkpoint does not fit together: its tokenizer has {tokenizer.vocab_size:,} tokens, "
+            f"its model {config.vocab_size:,}. Upload one as the playground saved it."
+        )
+    _check_weights(tensors, config)
+    return Checkpoint(
+        name=clean_name(about.get("name")),
+        config=config,
+        tokenizer=tokenizer,
+        weights=tensors,
+        train_config=TrainConfig.from_dict(about.get("train_config")),
+        history=tuple(_records(TrainStep, about.get("history"))),
+        provenance=tuple(_records(Provenance, about.get("provenance"))),
+        val_loss=_value("val_loss", float | None, about.get("val_loss")),
+    )
+
+
+def clean_name(name: object) -> str:
+    """A name as it may be shown and used in a file's name: one line, no control characters, at most 80 characters."""
+    printable = "".join(c if c.isprintable() else " " for c in str(name or ""))
+    return " ".join(printable.split())[:MAX_NAME] or "Untitled"
+
+
+def _read_header(data: bytes) -> object:
+    """The playground's JSON from a safetensors header: 8 bytes of length, then JSON, our text under __metadata__."""
+    if data[:2] == b"PK" or data[:1] == b"\x80":
+        raise BadInput(
+            "This is a PyTorch or pickle file, which can run code when it is opened, so it is not: "
+            "upload a .safetensors checkpoint downloaded from the playground."
+        )
+    length = int.from_bytes(data[:8], "little")
+    try:
+        if not 2 <= length <= len(data) - 8:
+            raise ValueError("the header does not fit into the file")
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+        return json.loads(metadata.get("playground", "null"))
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise BadInput(
+            "This is not a checkpoint, or its beginning is damaged: upload a .safetensors file downloaded here."
+        ) from error
+
+
+def _check_weights(tensors: dict[str, Tensor], config: ModelConfig) -> None:
+    with torch.device("meta"):  # shapes only: a forged configuration must not cost memory
+        expected = {name: tuple(weight.shape) for name, weight in GPT(config).state_dict().items()}
+    if set(tensors) != set(expected):
+        name = sorted(set(tensors) ^ set(expected))[0]
+        raise BadInput(f"The checkpoint's weights do not belong to its configuration: {name[:MAX_NAME]!r} is amiss.")
+    for name, weight in tensors.items():
+        if tuple(weight.shape) != expected[name] or weight.dtype != torch.float32:
+            raise BadInput(
+                f"The checkpoint's weights do not fit its configuration: {name} is {tuple(weight.shape)} "
+                f"{str(weight.dtype).removeprefix('torch.')}, not {expected[name]} float32."
+            )
+        if not weight.isfinite().all():
+            raise BadInput(f"The checkpoint's weights are broken: {name} holds numbers that are not finite.")
+
+
+def _records(cls: type, rows: object):
+    """`cls(*row)` for every row of a stranger's JSON list, with the types of its fields checked."""
+    for row in rows if isinstance(rows, list) else [None]:
+        if not isinstance(row, list) or len(row) != len(fields(cls)):
+            raise BadInput(f"The checkpoint's {cls.__name__} records are not as the playground saves them.")
+        yield cls(*(_value(f.name, f.type, value) for f, value in zip(fields(cls), row, strict=True)))
+
+
+def _value(name: str, kind: object, value: object):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    fits = {
+        int: number and isinstance(value, int),
+        float: number,
+        str: isinstance(value, str),
+        float | None: number or value is None,
+        str | None: isinstance(value, str) or value is None,
+    }[kind]
+    if not fits:
+        raise BadInput(f"The checkpoint's {name} is not what the playground saves: {str(value)[:MAX_NAME]!r}.")
+    return value

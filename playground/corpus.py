@@ -1,0 +1,245 @@
+"""From any upload to batches: read it as text, split it, turn it into ids, and know what loss a mere count would reach.
+
+Nothing here trusts the file: whatever cannot be used is answered with BadInput, in one sentence for the visitor.
+"""
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from playground.errors import BadInput
+from playground.tokenizer import Tokenizer, without_surrogates
+
+MAX_BYTES = 20 * 2**20  # of an upload or a pasted text
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+# Longest first: a UTF-32 mark begins with the UTF-16 one.
+BYTE_ORDER_MARKS = {
+    b"\xff\xfe\x00\x00": "utf-32-le",
+    b"\x00\x00\xfe\xff": "utf-32-be",
+    b"\xef\xbb\xbf": "utf-8",
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+}
+
+# What people upload by mistake. A PDF can consist of readable characters, so it has to be known by its first bytes.
+SIGNATURES = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"%PDF-": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive or an office document",
+    b"\x1f\x8b": "a gzip archive",
+}
+
+CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # all but tab, line ends and form feed
+MAX_CONTROL_SHARE = 0.01  # a text may hold a stray one; in random bytes more than one in ten is
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text with the name it came under. `note` is for the visitor: how it was read, if that was a guess."""
+
+    name: str
+    text: str
+    note: str = ""
+
+
+def read_text(path: str | Path, name: str | None = None) -> Text:
+    """The text of a file, shown as `name` (default: the file's own). Raises BadInput, and nothing else."""
+    path = Path(path)
+    name = path.name if name is None else name
+    try:
+        if not path.is_file():  # a device or a pipe may never end
+            raise BadInput(f"{name} is not a file that can be read: choose a text file.")
+        _check_size(path.stat().st_size, name)  # before a byte is read
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{name} cannot be read ({error.strerror}): choose another file.") from error
+    return decode(data, name)
+
+
+def decode(data: bytes, name: str) -> Text:
+    """The text in the bytes of an upload, in whatever encoding. Raises BadInput, and nothing else."""
+    _check_size(len(data), name)
+    for signature, what in SIGNATURES.items():
+        if data.startswith(signature):
+            raise BadInput(f"{name} is {what}, not plain text: copy the text out of it and paste it instead.")
+    text, note = _decode_marked(data, name) or _decode_unmarked(data, name)
+    return _checked(Text(name, text, note))
+
+
+def pasted(text: str) -> Text:
+    """A text typed or pasted into the page; surrogates, which are not characters, become U+FFFD. Raises BadInput."""
+    text = without_surrogates(text)
+    _check_size(len(text.encode()), "The pasted text")
+    return _checked(Text("The pasted text", text))
+
+
+def _check_size(n_bytes: int, name: str) -> None:
+    if n_bytes > MAX_BYTES:
+        size = math.ceil(n_bytes / 2**20 * 10) / 10  # upwards, so that it never reads "20.0 MB, at most 20 MB"
+        raise BadInput(f"{name} is {size} MB long, and at most {MAX_BYTES // 2**20} MB can be used: take a part of it.")
+
+
+def _decode_marked(data: bytes, name: str) -> tuple[str, str] | None:
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if data.startswith(mark):
+            try:
+                text = data[len(mark) :].decode(encoding)
+            except UnicodeDecodeError as error:
+                raise BadInput(f"{name} begins as {encoding[:6].upper()} but is damaged: save it as UTF-8.") from error
+            return text, f"Read as {encoding.upper()}; the byte-order mark at its start was dropped."
+    return None
+
+
+def _decode_unmarked(data: bytes, name: str) -> tuple[str, str]:
+    guess = _guess_utf16(data)
+    attempts = {guess: f"Read as {guess.upper()}, a guess from its NUL bytes."} if guess else {}
+    attempts |= {"utf-8": "", "cp1252": "Read as Windows-1252, since it is not UTF-8."}
+    for encoding, note in attempts.items():
+        try:
+            return data.decode(encoding), note
+        except UnicodeDecodeError:
+            continue
+    raise BadInput(f"{name} is not plain text but binary data: choose a text file, best saved as UTF-8.")
+
+
+def _guess_utf16(data: bytes) -> str | None:
+    """In UTF-16 the high byte of a Latin letter, a space or a line end is 0, and the low byte of hardly anything is."""
+    if len(data) < 2 or len(data) % 2:
+        return None
+    even, odd = (data[start::2].count(0) / (len(data) // 2) for start in (0, 1))
+    if min(even, odd) > 0.01 or max(even, odd) < 0.1:
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _checked(text: Text) -> Text:
+    if not text.text.strip():
+        raise BadInput(f"{text.name} is empty: choose a text with words in it.")
+    n_control = len(CONTROL.findall(text.text))
+    if n_control > MAX_CONTROL_SHARE * len(text.text):
+        raise BadInput(f"{text.name} is not plain text but binary data: choose a text file, best saved as UTF-8.")
+    if "\x00" in text.text:
+        raise BadInput(f"{text.name} contains NUL bytes, which no text does: save it again as plain text in UTF-8.")
+    return text
+
+
+# --- Splitting and batching -------------------------------------------------------------------------------------------
+
+
+def split(text: str) -> tuple[str, str]:
+    """The training part, which is the first 90 % of the characters, and the validation part, which is the rest."""
+    n = int(0.9 * len(text))
+    return text[:n], text[n:]
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text as ids, split for training and validation. It remembers what the text was, not the text itself."""
+
+    name: str
+    n_chars: int
+    sha256: str  # of the whole text in UTF-8
+    train: torch.Tensor  # (N,) int64
+    val: torch.Tensor  # (M,) int64
+    val_chars: int
+    unknown: int  # how many validation tokens are not in the vocabulary
+
+    @classmethod
+    def build(cls, text: Text, tokenizer: Tokenizer, block_size: int) -> "Corpus":
+        """Encode both parts with a tokenizer that was trained on the first. Raises BadInput if they are too short."""
+        if len(set(text.text)) < 2:
+            raise BadInput(f"{text.name} is one character repeated, so nothing can be learned: choose a real text.")
+        train_text, val_text = split(text.text)
+        train, val = (torch.tensor(tokenizer.encode(part), dtype=torch.int64) for part in (train_text, val_text))
+        _check_length(text.name, len(train), len(val), block_size)
+        return cls(
+            name=text.name,
+            n_chars=len(text.text),
+            sha256=hashlib.sha256(text.text.encode()).hexdigest(),
+            train=train,
+            val=val,
+            val_chars=len(val_text),
+            unknown=0 if tokenizer.unk_id is None else int((val == tokenizer.unk_id).sum()),
+        )
+
+
+def _check_length(name: str, n_train: int, n_val: int, block_size: int) -> None:
+    n_tokens = n_train + n_val
+    if n_tokens < 2 * block_size:
+        raise BadInput(
+            f"{name} has only {n_tokens} tokens, and a context length of {block_size} needs at least {2 * block_size}: "
+            "use a longer text or a smaller context length."
+        )
+    if n_train <= block_size:  # x and y together are block_size + 1 tokens
+        raise BadInput(
+            f"The first 90 % of {name}, which are for training, have only {n_train} tokens, and a context length of "
+            f"{block_size} needs more than {block_size}: use a longer text or a smaller context length."
+        )
+    if n_val < 2:
+        raise BadInput(
+            f"{name} has {n_tokens} tokens, which leaves {n_val} for validation, and at least 2 are needed: "
+            "use a longer text."
+        )
+
+
+def get_batch(
+    ids: torch.Tensor, batch_size: int, block_size: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows x at random positions of `ids`, and y, the token that follows each token of x: both (B, T)."""
+    starts = torch.randint(len(ids) - block_size, (batch_size, 1), generator=generator)  # (B, 1)
+    positions = starts + torch.arange(block_size)  # (B, T)
+    return ids[positions], ids[positions + 1]
+
+
+# --- What counting alone reaches --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class References:
+    """Losses in nats per token, over the validation part, of three models that only count."""
+
+    uniform: float  # every token is as likely as any other: ln V
+    unigram: float  # how often each token occurs
+    bigram: float  # how often it follows the token before it
+
+
+def reference_losses(corpus: Corpus, vocab_size: int) -> References:
+    """Train the three on the training part. The first validation token has no context and is not counted.
+
+    unigram: p(b) = (count(b) + 1) / (N + V)
+    bigram:  p(b|a) = (count(ab) + p(b)) / (count(a as a context) + 1)
+
+    The bigram falls back on the unigram where a pair is rare (Jurafsky and Martin, Speech and Language Processing,
+    chapter 3, on smoothing and interpolation).
+    """
+    train, val = corpus.train.numpy(), corpus.val.numpy()
+    a, b = val[:-1], val[1:]
+    p_b = (np.bincount(train, minlength=vocab_size)[b] + 1) / (len(train) + vocab_size)
+    n_a = np.bincount(train[:-1], minlength=vocab_size)[a]
+    n_ab = _pair_counts(train, val, vocab_size)
+    p_b_after_a = (n_ab + p_b) / (n_a + 1)
+    return References(math.log(vocab_size), _mean_nats(p_b), _mean_nats(p_b_after_a))
+
+
+def _pair_counts(train: np.ndarray, val: np.ndarray, vocab_size: int) -> np.ndarray:
+    """How often each pair of neighbours in `val` occurs in `train`: (M - 1,).
+
+    The pairs are sorted numbers instead of a V x V table, which would not fit for a large vocabulary.
+    """
+    seen, counts = np.unique(train[:-1] * vocab_size + train[1:], return_counts=True)
+    wanted = val[:-1] * vocab_size + val[1:]
+    nearest = np.searchsorted(seen, wanted).clip(max=len(seen) - 1)
+    return np.where(seen[nearest] == wanted, counts[nearest], 0)
+
+
+def _mean_nats(probabilities: np.ndarray) -> float:
+    return float(-np.log(probabilities).mean())

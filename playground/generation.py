@@ -1,0 +1,127 @@
+"""Generation: from logits to a distribution, from the distribution to a token, and on with that token.
+
+logits / temperature  ->  the top_k largest  ->  softmax  ->  the fewest that reach top_p  ->  draw one
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from playground.checkpoint import Checkpoint
+from playground.errors import BadInput
+from playground.model import GPT
+from playground.tokenizer import StreamDecoder, Tokenizer
+
+MAX_TEMPERATURE = 5.0
+MAX_NEW_TOKENS = 5_000
+MAX_PROMPT = 100_000  # characters
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn. Temperature 0 always takes the likeliest; top_k 0 and top_p 1 cut nothing off."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def validate(self, vocab_size: int) -> None:
+        """Raises `BadInput` for settings that no distribution can follow."""
+        if not _is_number(self.temperature) or not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise BadInput(f"Temperature must be a number from 0 (always the likeliest) to {MAX_TEMPERATURE:g}.")
+        if not _is_number(self.top_k) or self.top_k != int(self.top_k) or not 0 <= self.top_k <= vocab_size:
+            raise BadInput(f"Top-k must be a whole number from 0 (off) to {vocab_size:,}, the size of the vocabulary.")
+        if not _is_number(self.top_p) or not 0 < self.top_p <= 1:
+            raise BadInput("Top-p must be a number above 0 and at most 1 (off).")
+
+
+@dataclass(frozen=True)
+class GenerationStep:
+    """One generated token: its id, the probability it was drawn with, and the text that became certain with it."""
+
+    id: int
+    probability: float
+    text: str
+
+
+def next_token_probs(logits: Tensor, sampling: Sampling) -> Tensor:
+    """The distribution (V,) to draw from, in float64, given the logits (V,) of one position.
+
+    Equal logits at the edge of top-k or top-p: the lower id stays.
+
+    >>> next_token_probs(torch.tensor([2.0, 2.0, 0.0]), Sampling(top_k=2))
+    tensor([0.5000, 0.5000, 0.0000], dtype=torch.float64)
+    """
+    logits = logits.double()
+    if sampling.temperature == 0:
+        probs = torch.zeros_like(logits)
+        probs[logits.argmax()] = 1.0
+        return probs
+    order = logits.sort(descending=True, stable=True).indices
+    probs = (logits / sampling.temperature).index_fill(0, order[sampling.top_k or None :], -math.inf).softmax(-1)
+    if sampling.top_p < 1:
+        before = probs[order].cumsum(-1) - probs[order]  # probability of all that is likelier
+        probs = probs.index_fill(0, order[before >= sampling.top_p], 0.0)
+    return probs / probs.sum()
+
+
+def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The prompt's ids. Raises `BadInput` when there is nothing in it that the model knows."""
+    if not prompt:
+        raise BadInput("The prompt is empty: type at least one character for the model to go on from.")
+    if len(prompt) > MAX_PROMPT:
+        raise BadInput(f"The prompt has {len(prompt):,} characters: shorten it to at most {MAX_PROMPT:,}.")
+    ids = tokenizer.encode(prompt)
+    if all(i == tokenizer.unk_id for i in ids):
+        known = ", ".join(repr(tokenizer.token_text(i)) for i in range(min(5, tokenizer.vocab_size - 1)))
+        raise BadInput(f"The model knows nothing in this prompt: use what stood in its training text, such as {known}.")
+    return ids
+
+
+@torch.inference_mode()
+def next_logits(model: GPT, ids: list[int]) -> Tensor:
+    """The logits (V,) of the token after `ids`. The model sees the last `block_size` of them: the window slides."""
+    device = next(model.parameters()).device
+    idx = torch.tensor([ids[-model.config.block_size :]], device=device)  # (1, T)
+    return model(idx)[0, -1].cpu()
+
+
+def generate_ids(model: GPT, ids: list[int], sampling: Sampling, seed: int) -> Iterator[tuple[int, float]]:
+    """Endless: the next id and its probability, then the one after that, …"""
+    generator, ids = torch.Generator().manual_seed(seed), list(ids)
+    while True:
+        probs = next_token_probs(next_logits(model, ids), sampling)
+        drawn = int(torch.multinomial(probs, 1, generator=generator))
+        ids.append(drawn)
+        yield drawn, probs[drawn].item()
+
+
+def stream_generate(
+    checkpoint: Checkpoint, prompt: str, max_new_tokens: int, sampling: Sampling, seed: int
+) -> Iterator[GenerationStep]:
+    """Goes on from the prompt, token by token. The same seed and settings give the same text."""
+    if not _is_number(max_new_tokens) or not 1 <= max_new_tokens <= MAX_NEW_TOKENS:
+        raise BadInput(f"The number of tokens must be from 1 to {MAX_NEW_TOKENS:,}.")
+    if not _is_number(seed) or not 0 <= seed <= MAX_SEED:
+        raise BadInput(f"The seed must be a whole number from 0 to {MAX_SEED:,}.")
+    sampling.validate(checkpoint.config.vocab_size)
+    ids = encode_prompt(checkpoint.tokenizer, prompt)
+    return _stream(checkpoint, ids, int(max_new_tokens), sampling, int(seed))
+
+
+def _stream(checkpoint: Checkpoint, ids: list[int], max_new_tokens: int, sampling: Sampling, seed: int):
+    decoder = StreamDecoder(checkpoint.tokenizer)
+    drawn = generate_ids(checkpoint.model, ids, sampling, seed)
+    for n, (token, probability) in zip(range(1, max_new_tokens + 1), drawn, strict=False):
+        text = decoder.push(token)
+        if n == max_new_tokens:
+            text += decoder.flush()
+        yield GenerationStep(token, probability, text)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

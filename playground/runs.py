@@ -1,0 +1,257 @@
+"""Runs and checkpoints of the visitors of a page: training goes on in threads, whoever looks on.
+
+A `Workspace` is one visitor's, found by a key that cannot be guessed; a `Run` is one training in a thread of its own.
+"""
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count, islice
+
+import torch
+
+from playground.checkpoint import Checkpoint, TrainStep, clean_name
+from playground.config import Recipe
+from playground.corpus import References, Text, reference_losses
+from playground.errors import BadInput
+from playground.generation import Sampling, generate_ids
+from playground.model import GPT
+from playground.tokenizer import Tokenizer
+from playground.training import Diverged, Trainer, make_trainer
+
+SAMPLE_TOKENS = 120
+MAX_WORKSPACES = 64
+MAX_CHECKPOINTS = 30
+MAX_RUNS = 20
+ACTIVE = ("starting", "running", "paused", "pausing")
+
+
+def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
+    """What a model in training writes from a standing start: after a line end, or its first token if it has none."""
+    start = tokenizer.encode("\n")
+    start = start if start[0] != tokenizer.unk_id else [0]
+    drawn = generate_ids(model, start, Sampling(temperature=0.8), seed=0)
+    return tokenizer.decode([token for token, _ in islice(drawn, SAMPLE_TOKENS)])
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is new in a run since a cursor: the page asks for it twice a second."""
+
+    name: str
+    state: str
+    message: str
+    step: int
+    max_iters: int
+    cursor: int
+    steps: list[TrainStep]  # those from the asked cursor up to `cursor`
+    tokens_per_second: float
+    seconds: float
+    seconds_left: float | None
+    references: References | None
+    final_loss: float | None  # over the whole validation part
+    val_tokens: int
+
+
+class Run:
+    """A training in a thread. `state` goes starting, running, (pausing, paused, running,) then finished, stopped or failed.
+
+    `publish` is called from the thread with a new checkpoint at every pause and at the end.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Trainer], publish: Callable[[Checkpoint], None]):
+        self.id, self.name = secrets.token_urlsafe(16), name
+        self.state, self.message = "starting", ""
+        self.trainer: Trainer | None = None
+        self.references: References | None = None
+        self.final_loss: float | None = None
+        self._make, self._publish = make, publish
+        self._wanted = "running"
+        self._changed = threading.Condition()
+        threading.Thread(target=self._live, name=f"run-{self.id[:6]}", daemon=True).start()
+
+    @property
+    def active(self) -> bool:
+        return self.state in ACTIVE
+
+    def pause(self) -> None:
+        self._want("paused")
+
+    def resume(self) -> None:
+        self._want("running")
+
+    def stop(self) -> None:
+        self._want("stopped")
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        if self.trainer and self.active:
+            self.trainer.set_learning_rate(learning_rate)
+
+    def progress(self, cursor: int = 0) -> Progress:
+        """What happened from step `cursor` on; a cursor beyond the end gives the run's true end."""
+        trainer = self.trainer
+        history = list(trainer.history) if trainer else []
+        cursor = min(max(cursor, 0), len(history))
+        seconds = history[-1].seconds if history else 0.0
+        pace = seconds / len(history) if history else None  # seconds a step
+        tokens = trainer.train_config.batch_size * trainer.config.block_size if trainer else 0
+        max_iters = trainer.train_config.max_iters if trainer else 0
+        return Progress(
+            name=self.name,
+            state=self.state,
+            message=self.message,
+            step=len(history),
+            max_iters=max_iters,
+            cursor=len(history),
+            steps=history[cursor:],
+            tokens_per_second=tokens / pace if pace else 0.0,
+            seconds=seconds,
+            seconds_left=pace * (max_iters - len(history)) if pace and self.active else None,
+            references=self.references,
+            final_loss=self.final_loss,
+            val_tokens=len(trainer.corpus.val) - 1 if trainer else 0,
+        )
+
+    def _want(self, state: str) -> None:
+        with self._changed:
+            if self.active:
+                self._wanted = state
+                self._changed.notify_all()
+
+    def _live(self) -> None:
+        torch.set_num_threads(1)
+        try:
+            self.trainer = self._make()
+            self.references = reference_losses(self.trainer.corpus, self.trainer.config.vocab_size)
+            self._train()
+            self._leave("finished" if self.trainer.finished else "stopped", "")
+        except Diverged as error:
+            self._leave("failed", str(error))
+        except BadInput as error:
+            self.state, self.message = "failed", str(error)
+        except Exception as error:
+            self.state, self.message = "failed", "Training failed by a defect of ours; its report is in the log."
+            raise error
+
+    def _train(self) -> None:
+        while not self.trainer.finished and self._wanted != "stopped":
+            if self._wanted == "paused":
+                self._hold()
+            else:
+                self.state = "running"
+                self.trainer.step()
+
+    def _hold(self) -> None:
+        self.state = "pausing"
+        self._hand_over()
+        self.state = "paused"
+        with self._changed:
+            self._changed.wait_for(lambda: self._wanted != "paused")
+
+    def _leave(self, state: str, message: str) -> None:
+        self._hand_over()
+        self.state, self.message = state, message
+
+    def _hand_over(self) -> None:
+        self.final_loss = self.trainer.val_loss()
+        self._publish(self.trainer.checkpoint(self.name, self.final_loss))
+
+
+class Workspace:
+    """What one visitor has: runs by id, checkpoints by name, and the checkpoint in use."""
+
+    def __init__(self, shipped: dict[str, Checkpoint]):
+        self.shipped = shipped
+        self.checkpoints = dict(shipped)
+        self.current = next(iter(shipped.values()))
+        self.runs: dict[str, Run] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def active_run(self) -> Run | None:
+        return next((run for run in self.runs.values() if run.active), None)
+
+    def start(self, text: Text, recipe: Recipe, start: Checkpoint | None = None) -> Run:
+        """Starts a run on a text; with `start`, goes on from that checkpoint's weights."""
+        with self._lock:
+            if self.active_run:
+                raise BadInput("A run of yours is still going: stop it, or let it finish, before you start another.")
+            name = self._free_name(text.name, {run.name for run in self.runs.values()} | set(self.checkpoints))
+            run = Run(name, lambda: make_trainer(text, recipe, start, write_sample), self.keep)
+            self.runs[run.id] = run
+            for old in [run_id for run_id, run in self.runs.items() if not run.active][: len(self.runs) - MAX_RUNS]:
+                del self.runs[old]
+            return run
+
+    def run(self, run_id: str) -> Run:
+        if run_id not in self.runs:
+            raise BadInput("This run is not here any more: start a new one.")
+        return self.runs[run_id]
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Lists a checkpoint under its name, in place of an earlier one of that name, and takes it into use."""
+        with self._lock:
+            made = [name for name in self.checkpoints if name not in self.shipped and name != checkpoint.name]
+            for name in made[: max(0, len(made) + 1 - MAX_CHECKPOINTS)]:
+                del self.checkpoints[name]
+            self.checkpoints[checkpoint.name] = checkpoint
+            self.current = checkpoint
+
+    def save_as(self, name: str) -> Checkpoint:
+        """Lists the checkpoint in use under a name of the visitor's choice."""
+        if not name.strip():
+            raise BadInput("Give the checkpoint a name first.")
+        saved = replace(self.current, name=self._free_name(name, set(self.checkpoints)))
+        self.keep(saved)
+        return saved
+
+    def add(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Lists an uploaded checkpoint, under a name that is still free, and takes it into use."""
+        added = replace(checkpoint, name=self._free_name(checkpoint.name, set(self.checkpoints)))
+        self.keep(added)
+        return added
+
+    def use(self, name: str) -> Checkpoint:
+        """Takes a listed checkpoint into use."""
+        if name not in self.checkpoints:
+            raise BadInput("This checkpoint is not in the list any more: choose another.")
+        self.current = self.checkpoints[name]
+        return self.current
+
+    @staticmethod
+    def _free_name(name: str, taken: set[str]) -> str:
+        name = clean_name(name)
+        return next(n for n in (name if i == 1 else f"{name} ({i})" for i in count(1)) if n not in taken)
+
+
+class Workspaces:
+    """All visitors' workspaces. The least recently seen one without a run makes way when there are too many."""
+
+    def __init__(self, shipped: dict[str, Checkpoint]):
+        self.shipped = shipped
+        self._open: OrderedDict[str, Workspace] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def enter(self, key: object) -> tuple[str, Workspace]:
+        """The workspace of a key, or a new one with a new key: a key that we did not give out opens nothing."""
+        with self._lock:
+            if not isinstance(key, str) or key not in self._open:
+                key = secrets.token_urlsafe(24)
+                self._make_room()
+                self._open[key] = Workspace(self.shipped)
+            self._open.move_to_end(key)
+            return key, self._open[key]
+
+    def get(self, key: object) -> Workspace:
+        with self._lock:
+            if not isinstance(key, str) or key not in self._open:
+                raise BadInput("The server has started anew or forgotten this visit: reload the page.")
+            self._open.move_to_end(key)
+            return self._open[key]
+
+    def _make_room(self) -> None:
+        idle = [key for key, workspace in self._open.items() if not workspace.active_run]
+        for key in idle[: max(0, len(self._open) + 1 - MAX_WORKSPACES)]:
+            del self._open[key]

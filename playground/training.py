@@ -1,0 +1,276 @@
+"""Training: from random weights to a model that predicts the next token, one step at a time.
+
+A step draws a batch, measures the cross-entropy of the model's predictions, asks autograd which way each weight should
+move to lower it, and lets the optimizer move them. `Trainer` holds all that a run is; whoever calls `step()`, a loop
+over `train()` or the page, decides when.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from playground.checkpoint import Checkpoint, Provenance, TrainStep
+from playground.config import ModelConfig, Recipe, TrainConfig
+from playground.corpus import Corpus, Text, get_batch, split
+from playground.errors import BadInput
+from playground.model import GPT, Dropout
+from playground.tokenizer import Tokenizer, train_tokenizer
+
+ESTIMATE_TOKENS = 8_192  # validation tokens behind each point of the curve; the figure at the end is over all
+EVAL_BATCH_TOKENS = 8_192  # tokens in one forward pass of an evaluation; bounds its memory
+EMBEDDING_RATE = 0.3  # of Muon's learning rate, for what Adam moves beside it: embeddings, head, norms, biases
+
+Sampler = Callable[[GPT, Tokenizer], str]  # writes a sample with a model that is in training
+
+
+class Diverged(BadInput):
+    """Training left the numbers a computer can hold. The trainer is back at its last good weights."""
+
+
+def pick_device() -> torch.device:
+    """The fastest device that is here: a CUDA or Apple GPU, else the processor."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def get_lr(step: int, config: TrainConfig) -> float:
+    """The learning rate of step 1, 2, …: up over `warmup_iters`, then in a straight line down to `min_lr`."""
+    warmup = min(1.0, step / (config.warmup_iters + 1))
+    left = (config.max_iters - step + 1) / config.max_iters  # 1 at the first step
+    return max(config.min_lr, warmup * (config.min_lr + left * (config.learning_rate - config.min_lr)))
+
+
+def make_optimizers(model: GPT, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """The optimizers of a run. Each of their groups has a `scale`: its learning rate as a multiple of the schedule's.
+
+    Muon (Jordan 2024) makes every step of a matrix orthogonal, so that all directions learn at one pace. It is for the
+    matrices inside the layers; tables and vectors go by Adam. Weight decay pulls at matrices only.
+    """
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    if config.optimizer == "muon":
+        hidden = {id(p) for p in model.h.parameters() if p.dim() == 2}
+        others = [p for p in model.parameters() if id(p) not in hidden]
+        muon = [{"params": [p for p in matrices if id(p) in hidden], "scale": 1.0}]
+        adam = [{"params": others, "scale": EMBEDDING_RATE}]
+        return [
+            torch.optim.Muon(muon, momentum=0.95, weight_decay=config.weight_decay),
+            torch.optim.Adam(adam, betas=(0.9, 0.95), fused=True),
+        ]
+    groups = [
+        {"params": matrices, "scale": 1.0, "weight_decay": config.weight_decay},
+        {"params": vectors, "scale": 1.0, "weight_decay": 0.0},
+    ]
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return [kind([group for group in groups if group["params"]], betas=(0.9, 0.99), fused=True)]
+
+
+@torch.inference_mode()
+def full_loss(model: GPT, ids: Tensor, max_tokens: int | None = None) -> float:
+    """Mean cross-entropy of the model on `ids`, in nats a token, in float32.
+
+    Every token but the first is predicted once, in windows of `block_size` that do not overlap. With `max_tokens`, only
+    about that many are, in windows spread evenly over the text.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    block_size = model.config.block_size
+    n_windows = (len(ids) - 1) // block_size
+    x, y = (ids[i : i + n_windows * block_size].view(n_windows, block_size) for i in (0, 1))
+    if max_tokens and n_windows * block_size > max_tokens:
+        keep = torch.linspace(0, n_windows - 1, max(1, max_tokens // block_size)).long()
+        x, y, rest = x[keep], y[keep], ids[:0]
+    else:
+        rest = ids[n_windows * block_size :]  # what no longer fills a window
+    rows = max(1, EVAL_BATCH_TOKENS // block_size)
+    batches = list(zip(x.split(rows), y.split(rows), strict=True)) if len(x) else []
+    if len(rest) > 1:
+        batches.append((rest[None, :-1], rest[None, 1:]))
+    total = sum(model.loss(x.to(device), y.to(device)).item() * x.numel() for x, y in batches)
+    model.train(was_training)
+    return total / sum(x.numel() for x, _ in batches)
+
+
+class Trainer:
+    """A run: a model, its optimizers, its random numbers and what happened so far.
+
+    Starts from random weights, or from those of `start`, whose tokenizer and shape then stay (fine-tuning).
+    `sampler` is called at every evaluation; what it returns becomes the step's `sample`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        train_config: TrainConfig,
+        corpus: Corpus,
+        tokenizer: Tokenizer,
+        start: Checkpoint | None = None,
+        sampler: Sampler | None = None,
+    ):
+        train_config.validate()
+        self.config, self.train_config = config, train_config
+        self.corpus, self.tokenizer, self.start, self.sampler = corpus, tokenizer, start, sampler
+        self.device = pick_device()
+        self.data_rng = torch.Generator().manual_seed(train_config.seed)  # which rows a batch has
+        self.model = GPT(config, torch.Generator().manual_seed(train_config.seed))
+        if start:
+            self.model.load_state_dict(start.weights)
+        self.model.to(self.device).train()
+        self.dropout_rng = torch.Generator(self.device).manual_seed(train_config.seed)
+        for module in self.model.modules():
+            if isinstance(module, Dropout):
+                module.generator = self.dropout_rng
+        self.optimizers = make_optimizers(self.model, train_config)
+        self.history: list[TrainStep] = []
+        self.seconds = 0.0
+        self._keep_good_weights()
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        return self.n_steps >= self.train_config.max_iters
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Changes the schedule's height from the next step on."""
+        min_lr = min(self.train_config.min_lr, learning_rate)
+        changed = replace(self.train_config, learning_rate=learning_rate, min_lr=min_lr)
+        changed.validate()
+        self.train_config = changed
+
+    def step(self) -> TrainStep:
+        """One optimisation step, and an evaluation when one is due. Raises `Diverged` at a loss that is not finite."""
+        started = perf_counter()
+        step, config = self.n_steps + 1, self.train_config
+        learning_rate = get_lr(step, config)
+        loss, grad_norm = self._backward()
+        if not math.isfinite(loss) or not math.isfinite(grad_norm):
+            self._back_to_good_weights()
+            raise Diverged(
+                f"The loss was no longer a finite number at step {step}, so training stopped; the weights of step "
+                f"{self.n_steps} are kept. Try a learning rate of {config.learning_rate / 4:.2g}, or a longer warm-up."
+            )
+        self._move(learning_rate)
+        val_loss = sample = None
+        if step == 1 or step % config.eval_interval == 0 or step == config.max_iters:
+            val_loss, sample = self._evaluate()
+        self.seconds += perf_counter() - started
+        self.history.append(TrainStep(step, loss, learning_rate, grad_norm, self.seconds, val_loss, sample))
+        if val_loss is not None:
+            self._keep_good_weights()
+        return self.history[-1]
+
+    def val_loss(self) -> float:
+        """The loss over the whole validation part, in nats a token."""
+        return full_loss(self.model, self.corpus.val)
+
+    def checkpoint(self, name: str, val_loss: float | None = None) -> Checkpoint:
+        """What the run has learned so far, as a copy that further training does not touch."""
+        text = Provenance(self.corpus.name, self.corpus.n_chars, self.corpus.sha256)
+        return Checkpoint(
+            name=name,
+            config=self.config,
+            tokenizer=self.tokenizer,
+            weights=_copy(self.model.state_dict(), "cpu"),
+            train_config=self.train_config,
+            history=tuple(self.history),
+            provenance=(*(self.start.provenance if self.start else ()), text),
+            val_loss=val_loss,
+        )
+
+    def state(self) -> dict:
+        """All that the next step depends on, as a copy; `load_state` of it goes on bit for bit."""
+        return {
+            "train_config": self.train_config,
+            "model": _copy(self.model.state_dict()),
+            "optimizers": [deepcopy(optimizer.state_dict()) for optimizer in self.optimizers],
+            "data_rng": self.data_rng.get_state(),
+            "dropout_rng": self.dropout_rng.get_state(),
+            "history": list(self.history),
+            "seconds": self.seconds,
+            "good": self._good,
+        }
+
+    def load_state(self, state: dict) -> None:
+        self.train_config = state["train_config"]
+        self.model.load_state_dict(state["model"])
+        for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(deepcopy(optimizer_state))
+        self.data_rng.set_state(state["data_rng"])
+        self.dropout_rng.set_state(state["dropout_rng"])
+        self.history, self.seconds, self._good = list(state["history"]), state["seconds"], state["good"]
+
+    def _backward(self) -> tuple[float, float]:
+        config = self.train_config
+        x, y = get_batch(self.corpus.train, config.batch_size, self.config.block_size, self.data_rng)  # (B, T) each
+        loss = self.model.loss(x.to(self.device), y.to(self.device))
+        loss.backward()
+        limit = config.grad_clip or math.inf
+        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        return loss.item(), grad_norm.item()
+
+    def _move(self, learning_rate: float) -> None:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * group["scale"]
+            optimizer.step()
+        self.model.zero_grad(set_to_none=True)
+
+    def _evaluate(self) -> tuple[float | None, str | None]:
+        val_loss = full_loss(self.model, self.corpus.val, ESTIMATE_TOKENS)
+        if not math.isfinite(val_loss):
+            return None, None  # the next step's loss will not be finite either, and stops the run
+        self.model.eval()
+        sample = self.sampler(self.model, self.tokenizer) if self.sampler else None
+        self.model.train()
+        return val_loss, sample
+
+    def _keep_good_weights(self) -> None:
+        self._good = (self.n_steps, _copy(self.model.state_dict()))
+
+    def _back_to_good_weights(self) -> None:
+        n_steps, weights = self._good
+        self.model.load_state_dict(weights)
+        self.model.zero_grad(set_to_none=True)
+        del self.history[n_steps:]
+
+
+def make_trainer(
+    text: Text, recipe: Recipe, start: Checkpoint | None = None, sampler: Sampler | None = None
+) -> Trainer:
+    """A run that is ready for its first step, from a text and a recipe.
+
+    The tokenizer learns from the part of the text that the model is trained on. With `start`, tokenizer and model are
+    that checkpoint's and only the recipe's training settings count.
+    """
+    if start:
+        config, tokenizer = replace(start.config, dropout=recipe.model.dropout), start.tokenizer
+    else:
+        tokenizer = train_tokenizer(recipe.tokenizer, split(text.text)[0], recipe.tokenizer_vocab_size)
+        config = replace(recipe.model, vocab_size=tokenizer.vocab_size)
+    config.validate()
+    corpus = Corpus.build(text, tokenizer, config.block_size)
+    return Trainer(config, recipe.train, corpus, tokenizer, start, sampler)
+
+
+def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[TrainStep]:
+    """Steps until the run is finished, or until the loss over the whole validation part reaches the target."""
+    while not trainer.finished:
+        step = trainer.step()
+        yield step
+        # The curve's estimate is cheap and a little off, so near the target the whole part decides.
+        near = target_val_loss is not None and step.val_loss is not None and step.val_loss <= 1.02 * target_val_loss
+        if near and trainer.val_loss() <= target_val_loss:
+            return
+
+
+def _copy(weights: dict[str, Tensor], device: str | None = None) -> dict[str, Tensor]:
+    return {name: weight.detach().to(device or weight.device, copy=True) for name, weight in weights.items()}

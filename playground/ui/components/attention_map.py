@@ -1,0 +1,106 @@
+"""All heads of one traced prompt as small heat maps, and one of them large.
+
+Letters: L layers, nh heads of a layer, T tokens. The arrays are packed here as base64, which reaches the page many times
+faster than nested lists; the picture itself is drawn by attention_map.js.
+"""
+
+import base64
+from collections.abc import Callable, Sequence
+
+import gradio as gr
+import numpy as np
+
+from playground.ui.components.base import component
+
+THUMB_SIDE = 64
+AVERAGE = -1
+
+TEMPLATE = """
+<div class="am">
+  <p class="am-note" role="status"></p>
+  <div class="am-body" hidden>
+    <section class="am-heads" aria-label="All heads">
+      <p class="am-title">All heads</p>
+      <div class="am-scroll"><div class="am-grid" role="group" aria-label="One row a layer, one column a head"></div></div>
+      <div class="am-legend">
+        <div class="am-scale" role="img" aria-label="Colour scale of the weights, 0 to 1"></div>
+        <p>weight, 0 to 1; the colour follows its square root, so that small weights show</p>
+        <p><i class="am-hatch"></i>masked: a token never sees those after it</p>
+      </div>
+    </section>
+    <section class="am-large" aria-label="One head">
+      <div class="am-choose">
+        <select class="am-layer" aria-label="Layer"></select>
+        <select class="am-head" aria-label="Head"></select>
+        <span class="am-preview"></span>
+      </div>
+      <div class="am-stage">
+        <canvas class="am-map"></canvas>
+        <canvas class="am-light" tabindex="0" role="application"></canvas>
+        <p class="am-fault" role="alert" hidden></p>
+      </div>
+    </section>
+    <section class="am-prompt" aria-label="Prompt">
+      <p class="am-readout" role="status"></p>
+      <div class="am-strip" role="group" aria-label="Tokens of the prompt"></div>
+    </section>
+  </div>
+</div>
+"""
+
+
+def attention_map(grid: Callable, head: Callable, **kwargs) -> gr.HTML:
+    """The component. Its value is `{"id": ...}`, the unguessable name of a trace, or None for the empty state.
+
+    The page asks `grid(id)` for `pack_grid(...)` and `head([id, layer, head])` for `pack_head(...)`; either may return
+    `{"error": sentence}` instead. Everything in the arguments comes from a browser: the functions must check it.
+
+    Emits `pick` with `{"layer", "head"}`, counted from 0 and -1 for an average, whenever the locked head changes.
+    """
+    return component("attention_map", TEMPLATE, server_functions=[grid, head], **kwargs)
+
+
+def pack_grid(weights: np.ndarray, tokens: Sequence) -> dict:
+    """The prompt and a thumbnail of every head, from weights (L, nh, T, T) and the T tokens of `Tokenizer.tokens`.
+
+    "thumbs" are bytes (L, nh, side, side), the square root of the weight scaled to 0..255: on a linear scale the
+    weights of a long prompt would round to a few of the 256 steps. Only for colours, never for numbers.
+    """
+    n_layer, n_head, T, _ = weights.shape
+    thumbs = np.sqrt(_shrink(weights))
+    return {
+        "layers": n_layer,
+        "heads": n_head,
+        "T": T,
+        "side": thumbs.shape[-1],
+        "tokens": [token.text for token in tokens],
+        "ids": [int(token.id) for token in tokens],
+        "thumbs": _base64((thumbs * 255).round().astype(np.uint8)),
+    }
+
+
+def pack_head(weights: np.ndarray, layer: int, head: int) -> dict:
+    """The float32 weights (T, T) of one head, row = query, from weights (L, nh, T, T).
+
+    head -1 is the average over the heads of the layer; layer -1 (with head -1) the average over all heads.
+    """
+    if layer == AVERAGE:
+        chosen = weights.mean(axis=(0, 1))
+    elif head == AVERAGE:
+        chosen = weights[layer].mean(axis=0)
+    else:
+        chosen = weights[layer, head]
+    return {"layer": layer, "head": head, "weights": _base64(chosen.astype("<f4"))}
+
+
+def _shrink(weights: np.ndarray) -> np.ndarray:
+    """At most THUMB_SIDE a side; each cell is the maximum of what it covers, so that a thin diagonal stays visible."""
+    T = weights.shape[-1]
+    if T <= THUMB_SIDE:
+        return weights
+    starts = np.arange(THUMB_SIDE) * T // THUMB_SIDE
+    return np.maximum.reduceat(np.maximum.reduceat(weights, starts, axis=-2), starts, axis=-1)
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode("ascii")

@@ -1,0 +1,41 @@
+// Shared by every component; stands before its own script.
+
+// A token's text as one can see it: spaces, line ends and characters without a shape get a sign.
+function visible(text) {
+  return text
+    .replace(/ /g, "·")
+    .replace(/\n/g, "↵")
+    .replace(/\t/g, "⇥")
+    .replace(/\r/g, "␍")
+    .replace(/[\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+      (c) => "‹" + c.codePointAt(0).toString(16) + "›");
+}
+
+// A new node; the text can be anybody's, it is never markup.
+function make(tag, className, text = "") {
+  const node = document.createElement(tag);
+  node.className = className;
+  node.textContent = text;
+  return node;
+}
+
+// The colour of a CSS variable as [red, green, blue], each 0..255.
+function rgb(variable) {
+  const probe = document.createElement("i");
+  probe.style.color = `var(${variable})`;
+  element.appendChild(probe);
+  const parts = getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).map(Number);
+  probe.remove();
+  return parts;
+}
+
+// Calls `redraw` when the page turns dark or light.
+function onTheme(redraw) {
+  new MutationObserver(redraw).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+}
+
+// A typed array from base64, as the server sends arrays.
+function unpack(base64, ArrayType) {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  return new ArrayType(bytes.buffer);
+}

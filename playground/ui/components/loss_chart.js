@@ -1,0 +1,784 @@
+// The live view of one training run: asks the server twice a second for what is new, and draws it.
+
+const POLL_MS = 500;
+const SMALLEST_SHARE = 0.02; // of a new loss in the smoothed one
+const OTHER_HUES = 5;
+const MARGIN = { left: 44, right: 12, top: 26, bottom: 38 };
+const FONT = "12px system-ui, sans-serif";
+const LABEL_HEIGHT = 15;
+const DRAG_PIXELS = 6; // a shorter drag is a click
+const STATES = {
+  running: "Training",
+  paused: "Paused",
+  finished: "Finished",
+  stopped: "Stopped",
+  failed: "Failed",
+  gone: "This run is no longer on the server.",
+};
+
+// Where things stand in a point of `train` and of `val`.
+const STEP = 0;
+const LOSS = 1;
+const RATE = 2;
+const NORM = 3;
+const SMOOTH = 4; // added here
+const SAMPLE = 2;
+
+const find = (selector) => element.querySelector(selector);
+const view = find(".run");
+const canvas = find("canvas");
+const context = canvas.getContext("2d");
+const slider = find(".sample-head input");
+const progress = find(".progress");
+
+// The run that is shown.
+let value = null;
+let latest = {}; // the newest reply
+let train = [];
+let val = [];
+let live = false; // whether there is more to ask for
+let busy = false;
+let polls = 0;
+let updates = 0;
+
+// Earlier runs: id -> {name, val, hue, shown}; `val` is null until the server answered.
+const others = new Map();
+
+// What the visitor chose.
+const log = { x: false, y: false };
+let zoom = null; // [from, to] in steps
+let hover = null; // pixels from the left of the canvas
+let drag = null; // {from, to} in pixels
+let pinned = null; // the sample that is looked at; null is the newest
+
+// What the last drawing used.
+const picture = document.createElement("canvas"); // all but the crosshair, which moves far more often
+let frame = 0;
+let stale = true; // whether the picture must be drawn anew
+let colours = null;
+let plot = null; // {left, right, top, bottom, x, y}
+
+
+// ---- Data
+
+function take() {
+  const before = value?.run;
+  value = props.value ? { ...props.value } : null;
+  live = Boolean(value);
+  find(".empty").hidden = live;
+  view.hidden = !live;
+  if (value?.run !== before) startOver();
+  if (!value) return;
+  setText(find(".name"), latest.name ?? value.name);
+  takeOthers();
+  poll();
+}
+
+function startOver() {
+  latest = {};
+  train = [];
+  val = [];
+  zoom = null;
+  pinned = null;
+  updates = 0;
+  polls = 0;
+  view.removeAttribute("data-lost");
+  showAll();
+}
+
+async function poll() {
+  if (!element.isConnected) return leave();
+  if (!live || busy || document.hidden) return;
+  busy = true;
+  const asked = value;
+  const reply = await ask(asked.run, train.length, val.length);
+  busy = false;
+  if (value !== asked) return poll();
+  polls += 1;
+  element.dataset.polls = polls;
+  view.toggleAttribute("data-lost", !reply);
+  if (reply) receive(reply);
+  else showStatus();
+}
+
+// A reply, or undefined if the server could not be reached or failed.
+async function ask(run, cursor, valCursor) {
+  try {
+    return await server.poll([value.visitor, run, cursor, valCursor]);
+  } catch {
+    return undefined;
+  }
+}
+
+function receive(reply) {
+  const before = latest.state;
+  const gone = reply.state === "gone";
+  latest = gone ? { ...latest, state: "gone", message: reply.message } : reply;
+  live = ["running", "paused"].includes(reply.state);
+  const evaluated = !gone && absorb(reply);
+  showAll();
+  if (reply.state !== before) trigger("state", { run: value.run, state: reply.state });
+  if (evaluated) trigger("evaluated", { run: value.run, step: val.at(-1)[STEP] });
+}
+
+// Takes over the new points; says whether there are new evaluations.
+function absorb(reply) {
+  train.length = Math.min(train.length, reply.cursor);
+  val.length = Math.min(val.length, reply.val_cursor);
+  train = train.concat(reply.train);
+  val = val.concat(reply.val);
+  if (reply.train.length || reply.val.length) updates += 1;
+  smooth();
+  return reply.val.length > 0;
+}
+
+// A running average whose memory grows with the run: it keeps up with the steep beginning and is calm later. It starts
+// anew after a loss that is not finite.
+function smooth() {
+  let average = null;
+  train.forEach((point, i) => {
+    const share = Math.max(SMALLEST_SHARE, 1 / (1 + i / 20));
+    if (!Number.isFinite(point[LOSS])) average = null;
+    else average = average === null ? point[LOSS] : average + share * (point[LOSS] - average);
+    point[SMOOTH] = average;
+  });
+}
+
+// The earlier runs come once each: they do not change any more.
+function takeOthers() {
+  const wanted = value.others ?? [];
+  const ids = wanted.map((other) => other.run);
+  for (const run of others.keys()) if (!ids.includes(run)) others.delete(run);
+  wanted.forEach(({ run, name }, i) => {
+    const hue = `--other-${1 + (i % OTHER_HUES)}`;
+    const before = others.get(run);
+    others.set(run, { val: null, shown: true, ...before, name, hue });
+    if (!before) fetchOther(run);
+  });
+  showOthers();
+}
+
+async function fetchOther(run) {
+  const reply = await ask(run, 0, 0);
+  const other = others.get(run);
+  if (!other) return;
+  if (!reply) return others.delete(run); // asked for again with the next value
+  other.val = reply.val ?? [];
+  showOthers();
+}
+
+function drawnOthers() {
+  return [...others.values()].filter((other) => other.shown && other.val?.length);
+}
+
+
+// ---- Figures and text
+
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function known(number, format) {
+  return Number.isFinite(number) ? format(number) : "–";
+}
+
+const whole = (number) => Math.round(number).toLocaleString("en-US");
+const threeDecimals = (number) => number.toFixed(3);
+const threeDigits = (number) => String(Number(number.toPrecision(3)));
+
+function perplexity(loss) {
+  return known(Number.isFinite(loss) ? Math.exp(loss) : NaN, (p) => (p < 1000 ? p.toFixed(2) : whole(p)));
+}
+
+function duration(seconds) {
+  const s = Math.round(seconds);
+  const two = (n) => String(n).padStart(2, "0");
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${two(s % 60)} s`;
+  return `${Math.floor(s / 3600)} h ${two(Math.floor((s % 3600) / 60))} min`;
+}
+
+function showAll() {
+  showFacts();
+  showStatus();
+  showTiles();
+  showSample();
+  redraw();
+}
+
+// What the browser tests read.
+function showFacts() {
+  Object.assign(element.dataset, {
+    state: latest.state ?? "none",
+    step: latest.step ?? "",
+    points: train.length,
+    updates,
+    polls,
+    valLoss: val.at(-1)?.[LOSS] ?? "",
+    finalLoss: latest.final_loss ?? "",
+    zoom: zoom ? zoom.map(Math.round).join(" ") : "",
+  });
+}
+
+function showStatus() {
+  const lost = view.hasAttribute("data-lost");
+  if (latest.name) setText(find(".name"), latest.name);
+  view.dataset.state = latest.state ?? "";
+  setText(find(".state"), lost ? "Connection lost, trying again…" : STATES[latest.state] ?? "");
+  setText(find(".message"), lost ? "" : latest.message ?? "");
+}
+
+function showTiles() {
+  const last = train.at(-1) ?? [];
+  const loss = latest.final_loss ?? val.at(-1)?.[LOSS];
+  const over = latest.state && !live;
+  setText(find(".step"), known(latest.step, (step) => `${whole(step)} / ${whole(latest.max_iters)}`));
+  setText(find(".train"), known(last[LOSS], threeDecimals));
+  setText(find(".val"), known(loss, threeDecimals));
+  setText(find(".perplexity"), perplexity(loss));
+  setText(find(".speed"), known(latest.tokens_per_second, whole));
+  setText(find(".norm"), known(last[NORM], threeDigits));
+  setText(find(".rate"), known(last[RATE], threeDigits));
+  setText(find(".time-label"), over ? "Time taken" : "Time left");
+  setText(find(".time"), known(over ? latest.seconds : latest.seconds_left, duration));
+  showProgress();
+  showFinal();
+}
+
+function showProgress() {
+  const step = latest.step ?? 0;
+  const end = Math.max(1, latest.max_iters ?? 1);
+  progress.setAttribute("aria-valuemax", end);
+  progress.setAttribute("aria-valuenow", step);
+  progress.firstElementChild.style.width = `${Math.min(100, (100 * step) / end)}%`;
+}
+
+function showFinal() {
+  const final = latest.final_loss;
+  find(".final").hidden = !Number.isFinite(final);
+  if (!Number.isFinite(final)) return;
+  const tokens = whole(latest.val_tokens);
+  const text = `Loss over the whole validation part (${tokens} tokens): ${threeDecimals(final)} nats per token.`;
+  setText(find(".final"), text);
+}
+
+function showOthers() {
+  const buttons = [...others.values()].filter((other) => other.val?.length).map(otherButton);
+  find(".others").replaceChildren(...buttons);
+  redraw();
+}
+
+function otherButton(other) {
+  const button = document.createElement("button");
+  const name = document.createElement("span");
+  name.textContent = other.name;
+  button.type = "button";
+  button.title = "Show or hide this earlier run";
+  button.style.setProperty("--hue", `var(${other.hue})`);
+  button.setAttribute("aria-pressed", other.shown);
+  button.append(name);
+  button.addEventListener("click", () => {
+    other.shown = !other.shown;
+    button.setAttribute("aria-pressed", other.shown);
+    redraw();
+  });
+  return button;
+}
+
+function showSample() {
+  const samples = val.filter((point) => typeof point[SAMPLE] === "string");
+  const last = samples.length - 1;
+  if (pinned >= last) pinned = null;
+  const sample = samples[pinned ?? last];
+  slider.hidden = last < 1;
+  slider.max = Math.max(0, last);
+  slider.value = pinned ?? Math.max(0, last);
+  slider.setAttribute("aria-valuetext", sample ? `step ${sample[STEP]}` : "");
+  setText(find(".sample-step"), sample ? `step ${whole(sample[STEP])}` : "");
+  const none = live ? "The first sample comes with the first evaluation." : "There is no sample of this run.";
+  setText(find(".sample-text"), sample ? sample[SAMPLE] : none);
+}
+
+
+// ---- Scales
+
+// A function from a number to its pixel; `invert` goes back.
+function scale([from, to], [start, end], logarithmic) {
+  const forth = logarithmic ? Math.log : (number) => number;
+  const back = logarithmic ? Math.exp : (number) => number;
+  const perUnit = (end - start) / (forth(to) - forth(from));
+  const toPixel = (number) => start + perUnit * (forth(number) - forth(from));
+  toPixel.invert = (pixel) => back(forth(from) + (pixel - start) / perUnit);
+  return toPixel;
+}
+
+// A logarithmic axis has no place for step 0: it stands at step 1.
+function stepOf(point) {
+  return log.x ? Math.max(1, point[STEP]) : point[STEP];
+}
+
+function drawable(loss) {
+  return Number.isFinite(loss) && (loss > 0 || !log.y);
+}
+
+function stepRange() {
+  const first = log.x ? 1 : 0;
+  if (zoom) return [Math.max(first, zoom[0]), Math.max(first + 1, zoom[1])];
+  const steps = [train, val, ...drawnOthers().map((other) => other.val)].map((points) => points.at(-1)?.[STEP] ?? 0);
+  const last = Math.max(10, ...steps);
+  if (!live) return [first, last];
+  // Halves of the whole run, so that the curve fills half the width at least and the axis seldom changes.
+  let end = latest.max_iters ?? last;
+  while (end / 2 >= last) end /= 2;
+  return [first, Math.max(end, last)];
+}
+
+// All losses in these steps, and the references unless one zoomed in, out to round numbers.
+function lossRange([from, to]) {
+  let low = Infinity;
+  let high = -Infinity;
+  const include = (loss) => {
+    if (!drawable(loss)) return;
+    low = Math.min(low, loss);
+    high = Math.max(high, loss);
+  };
+  for (const points of [train, val, ...drawnOthers().map((other) => other.val)]) {
+    for (const point of points) {
+      if (stepOf(point) >= from && stepOf(point) <= to) include(point[LOSS]);
+    }
+  }
+  if (!zoom) Object.values(latest.references ?? {}).forEach(include);
+  if (low > high) return [1, 5];
+  return roundRange(low, high);
+}
+
+function roundRange(low, high) {
+  if (high - low < 1e-3) [low, high] = [low - 0.05, high + 0.05];
+  const step = roundStep(high - low, 6);
+  const floor = Math.floor(low / step) * step;
+  const ceiling = Math.ceil(high / step) * step;
+  return [log.y && floor <= 0 ? Math.max(low, high / 1e4) * 0.9 : floor, ceiling];
+}
+
+// 1, 2 or 5 times a power of ten, so that `span` has at most about `count` of them.
+function roundStep(span, count) {
+  const power = 10 ** Math.floor(Math.log10(span / count));
+  return power * ([1, 2, 5].find((factor) => factor * power * count >= span) ?? 10);
+}
+
+function linearTicks(from, to, step) {
+  const first = Math.ceil(from / step - 1e-9);
+  const last = Math.floor(to / step + 1e-9);
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step);
+}
+
+// 1, 2, 5, 10, 20, …; less than a decade is divided evenly, many decades show only their powers of ten.
+function logTicks(from, to, count, smallest) {
+  if (to / from < 10) return linearTicks(from, to, Math.max(smallest, roundStep(to - from, count)));
+  const ticks = [];
+  for (let power = 10 ** Math.floor(Math.log10(from)); power <= to; power *= 10) {
+    ticks.push(power, 2 * power, 5 * power);
+  }
+  const inside = ticks.filter((tick) => tick >= from && tick <= to);
+  return inside.length <= count * 2 ? inside : inside.filter((tick) => Number.isInteger(Math.log10(tick)));
+}
+
+
+// ---- Drawing
+
+function redraw() {
+  stale = true;
+  redrawCrosshair();
+}
+
+function redrawCrosshair() {
+  if (!frame) frame = requestAnimationFrame(draw);
+}
+
+function draw() {
+  frame = 0;
+  if (!canvas.clientWidth) return; // in a tab that is not open
+  if (stale) drawPicture();
+  showPicture();
+  drawCrosshair();
+  drawSelection();
+}
+
+function showPicture() {
+  context.save();
+  context.resetTransform();
+  context.globalCompositeOperation = "copy";
+  context.drawImage(picture, 0, 0);
+  context.restore();
+}
+
+function drawPicture() {
+  const { clientWidth: width, clientHeight: height } = canvas;
+  fit(width, height);
+  colours ??= readColours();
+  plot = layOut(width, height);
+  context.clearRect(0, 0, width, height);
+  context.font = FONT;
+  drawAxes();
+  clipped(() => {
+    drawReferenceLines();
+    drawnOthers().forEach(drawOther);
+    drawTrain();
+    drawVal();
+  });
+  drawReferenceLabels();
+  find(".reset").style.visibility = zoom ? "visible" : "hidden";
+  [picture.width, picture.height] = [canvas.width, canvas.height];
+  picture.getContext("2d").drawImage(canvas, 0, 0);
+  stale = false;
+}
+
+// One canvas pixel for each pixel of the screen.
+function fit(width, height) {
+  const ratio = window.devicePixelRatio || 1;
+  const size = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+}
+
+function readColours() {
+  const colour = (variable, alpha = 1) => `rgb(${rgb(variable).join(" ")} / ${alpha})`;
+  const hues = Array.from({ length: OTHER_HUES }, (_, i) => `--other-${i + 1}`);
+  return {
+    quiet: colour("--quiet"),
+    grid: colour("--border-color-primary", 0.7),
+    paper: colour("--background-fill-primary"),
+    train: colour("--train"),
+    trainRaw: colour("--train", 0.35),
+    val: colour("--val"),
+    selection: colour("--color-accent", 0.15),
+    others: Object.fromEntries(hues.map((hue) => [hue, colour(hue, 0.85)])),
+  };
+}
+
+function layOut(width, height) {
+  const edges = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
+  const steps = stepRange();
+  const losses = lossRange(steps);
+  return {
+    ...edges,
+    steps,
+    losses,
+    x: scale(steps, [edges.left, edges.right], log.x),
+    y: scale(losses, [edges.bottom, edges.top], log.y),
+  };
+}
+
+function clipped(paint) {
+  context.save();
+  context.beginPath();
+  // A little wider, so that dots at the border stay whole.
+  context.rect(plot.left - 4, plot.top - 4, plot.right - plot.left + 8, plot.bottom - plot.top + 8);
+  context.clip();
+  paint();
+  context.restore();
+}
+
+function drawAxes() {
+  context.strokeStyle = colours.grid;
+  context.lineWidth = 1;
+  drawLossAxis();
+  drawStepAxis();
+}
+
+function drawLossAxis() {
+  const [low, high] = plot.losses;
+  const count = Math.max(3, Math.floor((plot.bottom - plot.top) / 45));
+  const step = roundStep(high - low, count);
+  const ticks = log.y ? logTicks(low, high, count, 0) : linearTicks(low, high, step);
+  const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  context.fillStyle = colours.quiet;
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  for (const tick of ticks) {
+    const y = Math.round(plot.y(tick)) + 0.5;
+    line(plot.left, y, plot.right, y);
+    context.fillText(log.y ? threeDigits(tick) : tick.toFixed(decimals), plot.left - 8, y);
+  }
+  context.textAlign = "left";
+  context.fillText("loss (nats per token)", 0, 8);
+}
+
+function drawStepAxis() {
+  const [from, to] = plot.steps;
+  const count = Math.max(2, Math.floor((plot.right - plot.left) / 60));
+  const ticks = log.x
+    ? logTicks(from, to, count, 1)
+    : linearTicks(from, to, Math.max(1, roundStep(to - from, count)));
+  context.fillStyle = colours.quiet;
+  context.textAlign = "center";
+  context.textBaseline = "top";
+  for (const tick of ticks) {
+    const x = Math.round(plot.x(tick)) + 0.5;
+    line(x, plot.bottom, x, plot.bottom + 4);
+    const half = context.measureText(whole(tick)).width / 2;
+    context.fillText(whole(tick), Math.min(x, plot.right + MARGIN.right - half), plot.bottom + 8);
+  }
+  context.textAlign = "right";
+  context.fillText("step", plot.right, plot.bottom + 24);
+}
+
+function line(x1, y1, x2, y2) {
+  context.beginPath();
+  context.moveTo(x1, y1);
+  context.lineTo(x2, y2);
+  context.stroke();
+}
+
+function dot(x, y, radius, colour) {
+  context.fillStyle = colour;
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fill();
+}
+
+// A line through the points, with gaps where there is none to draw. Where many fall in one pixel column it goes once
+// from the lowest to the highest: that looks the same, and 20,000 points cost no more than 2,000.
+function drawCurve(points, column, colour, width) {
+  let group = null; // the points of one pixel column
+  let penDown = false;
+  const put = () => {
+    if (!group) return;
+    if (penDown) context.lineTo(group.x, group.low);
+    else context.moveTo(group.x, group.low);
+    if (group.high !== group.low) context.lineTo(group.x, group.high);
+    penDown = true;
+    group = null;
+  };
+  context.strokeStyle = colour;
+  context.lineWidth = width;
+  context.lineJoin = "bevel";
+  context.beginPath();
+  for (const point of points) {
+    if (!drawable(point[column])) {
+      put();
+      penDown = false;
+      continue;
+    }
+    const x = plot.x(stepOf(point));
+    const y = plot.y(point[column]);
+    if (group && Math.floor(x) === Math.floor(group.x)) {
+      group.low = Math.min(group.low, y);
+      group.high = Math.max(group.high, y);
+    } else {
+      put();
+      group = { x, low: y, high: y };
+    }
+  }
+  put();
+  context.stroke();
+}
+
+function drawTrain() {
+  drawCurve(train, LOSS, colours.trainRaw, 1);
+  drawCurve(train, SMOOTH, colours.train, 1.75);
+  const last = train.findLast((point) => drawable(point[SMOOTH]));
+  if (last) dot(plot.x(stepOf(last)), plot.y(last[SMOOTH]), 2.5, colours.train);
+}
+
+function drawVal() {
+  drawCurve(val, LOSS, colours.val, 1.75);
+  const crowded = val.length > (plot.right - plot.left) / 10;
+  for (const point of val) {
+    if (drawable(point[LOSS])) dot(plot.x(stepOf(point)), plot.y(point[LOSS]), crowded ? 1.5 : 3, colours.val);
+  }
+}
+
+function drawOther(other) {
+  const colour = colours.others[other.hue];
+  drawCurve(other.val, LOSS, colour, 1.25);
+  const last = other.val.findLast((point) => drawable(point[LOSS]));
+  if (last) dot(plot.x(stepOf(last)), plot.y(last[LOSS]), 2, colour);
+}
+
+// The reference losses that are in view, from the top down.
+function references() {
+  const { uniform, unigram, bigram } = latest.references ?? {};
+  const all = [["uniform: ln V =", uniform], ["unigram", unigram], ["bigram", bigram]];
+  const [low, high] = plot.losses;
+  return all
+    .filter(([, loss]) => drawable(loss) && loss >= low && loss <= high)
+    .map(([name, loss]) => ({ text: `${name} ${loss.toFixed(2)}`, y: plot.y(loss) }))
+    .sort((a, b) => a.y - b.y);
+}
+
+function drawReferenceLines() {
+  context.strokeStyle = colours.quiet;
+  context.lineWidth = 1;
+  context.setLineDash([4, 4]);
+  for (const { y } of references()) line(plot.left, Math.round(y) + 0.5, plot.right, Math.round(y) + 0.5);
+  context.setLineDash([]);
+}
+
+// Each label stands above its line, but never on another label; a rim in the paper's colour keeps curves off it.
+function drawReferenceLabels() {
+  const labels = references();
+  const baselines = labels.map(({ y }) => y - 4);
+  const last = labels.length - 1;
+  for (let i = last; i >= 0; i--) {
+    const room = i === last ? plot.bottom - 2 : baselines[i + 1] - LABEL_HEIGHT;
+    baselines[i] = Math.min(baselines[i], room);
+  }
+  for (let i = 0; i <= last; i++) {
+    const room = i === 0 ? plot.top - 4 : baselines[i - 1] + LABEL_HEIGHT;
+    baselines[i] = Math.max(baselines[i], room);
+  }
+  context.textAlign = "right";
+  context.textBaseline = "alphabetic";
+  context.strokeStyle = colours.paper;
+  context.fillStyle = colours.quiet;
+  context.lineWidth = 4;
+  context.lineJoin = "round";
+  labels.forEach(({ text }, i) => {
+    context.strokeText(text, plot.right - 2, baselines[i]);
+    context.fillText(text, plot.right - 2, baselines[i]);
+  });
+}
+
+function drawCrosshair() {
+  const step = hover === null ? null : plot.x.invert(hover);
+  const trainPoint = step === null ? null : nearest(train, step);
+  const valPoint = step === null ? null : nearest(val, step);
+  const point = trainPoint ?? valPoint;
+  showReadout(point, trainPoint, valPoint);
+  if (!point) return;
+  const x = plot.x(stepOf(point));
+  if (x < plot.left - 1 || x > plot.right + 1) return;
+  context.strokeStyle = colours.quiet;
+  context.lineWidth = 1;
+  line(Math.round(x) + 0.5, plot.top, Math.round(x) + 0.5, plot.bottom);
+  clipped(() => {
+    if (drawable(trainPoint?.[LOSS])) dot(x, plot.y(trainPoint[LOSS]), 3.5, colours.train);
+    if (drawable(valPoint?.[LOSS])) dot(plot.x(stepOf(valPoint)), plot.y(valPoint[LOSS]), 4.5, colours.val);
+  });
+}
+
+function nearest(points, step) {
+  let best = null;
+  for (const point of points) {
+    if (!best || Math.abs(point[STEP] - step) < Math.abs(best[STEP] - step)) best = point;
+  }
+  return best;
+}
+
+function showReadout(point, trainPoint, valPoint) {
+  if (!point) return setText(find(".readout"), "Point at the curves to read them, drag to zoom in.");
+  const parts = [`step ${whole(point[STEP])}`, `training ${known(trainPoint?.[LOSS], threeDecimals)}`];
+  if (valPoint) {
+    parts.push(`validation ${known(valPoint[LOSS], threeDecimals)} (step ${whole(valPoint[STEP])})`);
+    parts.push(`perplexity ${perplexity(valPoint[LOSS])}`);
+  }
+  setText(find(".readout"), parts.join("  ·  "));
+}
+
+function drawSelection() {
+  if (!drag || Math.abs(drag.to - drag.from) < DRAG_PIXELS) return;
+  context.fillStyle = colours.selection;
+  context.fillRect(drag.from, plot.top, drag.to - drag.from, plot.bottom - plot.top);
+}
+
+
+// ---- The visitor's hands
+
+function pixel(event) {
+  return Math.min(plot.right, Math.max(plot.left, event.offsetX));
+}
+
+function setZoom(range) {
+  zoom = range;
+  showFacts();
+  redraw();
+}
+
+function pointAt(x) {
+  hover = x;
+  redrawCrosshair();
+}
+
+function startDrag(event) {
+  if (event.button !== 0 || !plot) return;
+  canvas.setPointerCapture(event.pointerId);
+  drag = { from: pixel(event), to: pixel(event) };
+}
+
+function movePointer(event) {
+  if (!plot) return;
+  if (drag) drag.to = pixel(event);
+  pointAt(pixel(event));
+}
+
+function endDrag() {
+  if (!drag) return;
+  const [from, to] = [drag.from, drag.to].sort((a, b) => a - b).map(plot.x.invert);
+  const wide = Math.abs(drag.to - drag.from) >= DRAG_PIXELS;
+  drag = null;
+  if (wide) setZoom([from, Math.max(to, from + 2)]);
+  else redrawCrosshair();
+}
+
+function cancelDrag() {
+  drag = null;
+  pointAt(null);
+}
+
+function pressKey(event) {
+  const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (event.key === "Escape") {
+    setZoom(null);
+    pointAt(null);
+  }
+  if (!direction || !plot) return;
+  event.preventDefault();
+  const from = hover ?? (direction < 0 ? plot.right : plot.left);
+  pointAt(Math.min(plot.right, Math.max(plot.left, from + direction * (event.shiftKey ? 40 : 4))));
+}
+
+function toggleLog(axis) {
+  log[axis] = !log[axis];
+  find(`.log-${axis}`).setAttribute("aria-pressed", log[axis]);
+  redraw();
+}
+
+function chooseSample() {
+  pinned = Number(slider.value);
+  showSample();
+}
+
+canvas.addEventListener("pointerdown", startDrag);
+canvas.addEventListener("pointermove", movePointer);
+canvas.addEventListener("pointerup", endDrag);
+canvas.addEventListener("pointercancel", cancelDrag);
+canvas.addEventListener("pointerleave", () => pointAt(null));
+canvas.addEventListener("blur", () => pointAt(null));
+canvas.addEventListener("dblclick", () => setZoom(null));
+canvas.addEventListener("keydown", pressKey);
+find(".reset").addEventListener("click", () => setZoom(null));
+find(".log-x").addEventListener("click", () => toggleLog("x"));
+find(".log-y").addEventListener("click", () => toggleLog("y"));
+slider.addEventListener("input", chooseSample);
+
+
+// ---- Start and end
+
+const timer = setInterval(poll, POLL_MS);
+document.addEventListener("visibilitychange", poll);
+
+// Gradio takes the element out of the page for good when it is hidden.
+function leave() {
+  clearInterval(timer);
+  document.removeEventListener("visibilitychange", poll);
+}
+
+onTheme(() => {
+  colours = null;
+  redraw();
+});
+new ResizeObserver(redraw).observe(canvas);
+watch("value", take);
+showAll();
+take();

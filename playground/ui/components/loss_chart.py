@@ -1,0 +1,85 @@
+"""The live view of one training run: figures, loss curves and what the model writes."""
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from playground.ui.components.base import component
+
+TILES = {
+    "step": "Step",
+    "train": "Training loss",
+    "val": "Validation loss",
+    "perplexity": "Perplexity",
+    "speed": "Tokens per second",
+    "norm": "Gradient norm",
+    "rate": "Learning rate",
+    "time": "Time left",
+}
+
+TILE = '<div><dt class="{key}-label">{label}</dt><dd class="{key}">–</dd></div>'
+TEMPLATE = f"""
+<p class="empty">No run yet. Choose a text and press Start training.</p>
+<section class="run" aria-label="Training run" hidden>
+  <header>
+    <strong class="name"></strong>
+    <span class="status" role="status"><span class="state"></span><span class="message"></span></span>
+  </header>
+  <div class="progress" role="progressbar" aria-label="Training progress" aria-valuemin="0"><div></div></div>
+  <dl class="tiles">
+    {"".join(TILE.format(key=key, label=label) for key, label in TILES.items())}
+  </dl>
+  <p class="final" hidden></p>
+  <div class="toolbar">
+    <div class="legend">
+      <span class="key train-key">training</span>
+      <span class="key val-key">validation</span>
+      <span class="others" role="group" aria-label="Earlier runs"></span>
+    </div>
+    <div class="axes">
+      <button type="button" class="reset">Reset zoom</button>
+      <button type="button" class="log-x" aria-pressed="false" aria-label="Logarithmic step axis">log x</button>
+      <button type="button" class="log-y" aria-pressed="false" aria-label="Logarithmic loss axis">log y</button>
+    </div>
+  </div>
+  <canvas tabindex="0" role="img" aria-label="Training and validation loss by step.
+    The arrow keys move the crosshair, Escape resets the zoom."></canvas>
+  <p class="readout" aria-live="polite"></p>
+  <section class="sample" aria-label="What the model writes now">
+    <div class="sample-head">
+      <strong>What the model writes now</strong>
+      <span class="sample-step"></span>
+      <input type="range" min="0" value="0" step="1" aria-label="Samples of the evaluations so far" hidden>
+    </div>
+    <div class="sample-text" tabindex="0" dir="auto"></div>
+  </section>
+</section>
+"""
+
+
+def loss_chart(poll: Callable[[list], dict], **kwargs) -> gr.HTML:
+    """The chart of one run, which asks the server by itself for what is new.
+
+    The value is None before the first run, then
+    `{"visitor": str, "run": str, "name": str, "others": [{"run": str, "name": str}, …], "seq": int}`;
+    `others` are earlier runs to compare with, and a new `seq` makes the page ask again after a run came to an end.
+
+    `poll` must be a plain function of this very name, since the page calls `server.poll`. It gets
+    `[visitor, run, cursor, val_cursor]` (from the browser, so not to be trusted) every 500 ms while the page is visible
+    and the run is active, and once with both cursors 0 for each of the others. It returns plain JSON, NaN as None:
+
+    - `state`: "running", "paused", "finished", "stopped", "failed" or "gone"; with "gone" nothing else is needed
+    - `message`: a sentence for the visitor, or ""
+    - `name`, `step`, `max_iters`
+    - `cursor`, `train`: where its points begin, and `[step, loss, learning_rate, grad_norm]` of each from there on;
+      a `cursor` below the one asked for says that the server holds fewer, and the page drops what it has beyond
+    - `val_cursor`, `val`: the same for the evaluations, `[step, loss, sample]`
+    - `tokens_per_second`, `seconds` so far, `seconds_left` or None
+    - `references`: `{"uniform": …, "unigram": …, "bigram": …}` or None
+    - `final_loss` over the whole validation part, or None, and `val_tokens`, how many tokens that are
+
+    All losses are in nats per token. Events: `state` with `{run, state}` when the state changes, the first reply
+    included; `evaluated` with `{run, step}` when a reply brought new evaluations. Events that output to the chart
+    want `show_progress="hidden"`, or Gradio fades it out for a moment.
+    """
+    return component("loss_chart", TEMPLATE, server_functions=[poll], **kwargs)

@@ -1,0 +1,130 @@
+// The distribution of the next token: see next_token.py for the value. The arithmetic stands first and touches no page.
+
+// Ids by falling logit; of equal logits the lower id first.
+function ranking(logits) {
+  return Array.from(logits, (_, id) => id).sort((a, b) => logits[b] - logits[a] || a - b);
+}
+
+// The probability of every id, as generation.py computes it; `order` is ranking(logits), for those who have it already.
+function distribution(logits, temperature, topK, topP, order = ranking(logits)) {
+  const probs = new Float64Array(logits.length); // (V,)
+  if (!(temperature > 0)) {
+    probs[order[0]] = 1;
+    return probs;
+  }
+  const highest = logits[order[0]];
+  const kept = topK > 0 ? order.slice(0, topK) : order;
+  let sum = 0;
+  for (const id of kept) {
+    probs[id] = Math.exp((logits[id] - highest) / temperature);
+    sum += probs[id];
+  }
+  for (const id of kept) probs[id] /= sum;
+  return topP < 1 ? nucleus(probs, kept, topP) : probs;
+}
+
+// Keeps the smallest set of most likely ids whose probabilities reach topP, and renormalises it.
+function nucleus(probs, order, topP) {
+  const cut = new Float64Array(probs.length);
+  let sum = 0;
+  for (const id of order) {
+    cut[id] = probs[id];
+    sum += probs[id];
+    if (sum >= topP) break;
+  }
+  return cut.map((p) => p / sum);
+}
+
+function entropyBits(probs) {
+  let bits = 0;
+  for (const p of probs) if (p > 0) bits -= p * Math.log2(p);
+  return Math.max(0, bits); // no -0
+}
+
+// From here on the page.
+
+const ROWS = 12;
+const PROMPT_CHARACTERS = 60;
+
+const find = (selector) => element.querySelector(selector);
+let shown = null; // the forward pass in the picture: {seq, packed, logits, order, rows}
+
+function percent(p) {
+  if (p === 0) return "0 %";
+  return p < 0.0005 ? "< 0.1 %" : (100 * p).toFixed(1) + " %";
+}
+
+function rowNode(id, text, uncut) {
+  const node = make("li", "row");
+  const track = make("span", "track");
+  const bar = make("span", "now");
+  const outline = make("span", "uncut");
+  outline.style.width = `${100 * uncut}%`;
+  track.setAttribute("aria-hidden", "true");
+  track.append(outline, bar);
+  const figure = make("span", "figure");
+  const label = make("bdi", "text", visible(text));
+  node.title = `id ${id}, ${percent(uncut)} at temperature 1 with nothing cut`;
+  node.append(label, track, figure);
+  return { id, node, bar, figure };
+}
+
+function promptLine(prompt) {
+  const characters = [...prompt];
+  const tail = characters.slice(-PROMPT_CHARACTERS).join("");
+  const start = characters.length > PROMPT_CHARACTERS ? "…" : "";
+  return `After “${start}${visible(tail)}” comes`;
+}
+
+// A new forward pass: new rows, the most likely tokens first.
+function build(value) {
+  const logits = unpack(value.logits, Float32Array); // (V,)
+  const order = ranking(logits);
+  const uncut = distribution(logits, 1, 0, 1, order);
+  const tokens = JSON.parse(value.tokens);
+  const rows = order.slice(0, ROWS).map((id) => rowNode(id, tokens[id], uncut[id]));
+  find(".prompt").textContent = promptLine(value.prompt);
+  find(".rows").replaceChildren(...rows.map((row) => row.node));
+  return { seq: value.seq, packed: value.logits, logits, order, rows };
+}
+
+// Why the token of this rank cannot be drawn, or "".
+function cutBy(rank, p, { temperature, top_k, top_p }) {
+  if (!(temperature > 0)) return "";
+  if (top_k > 0 && rank >= top_k) return "cut by top-k";
+  return top_p < 1 && p === 0 ? "cut by top-p" : "";
+}
+
+// New settings: the same rows, other widths.
+function update(value) {
+  const probs = distribution(shown.logits, value.temperature, value.top_k, value.top_p, shown.order);
+  shown.rows.forEach(({ id, node, bar, figure }, rank) => {
+    const cut = cutBy(rank, probs[id], value);
+    bar.style.width = `${100 * probs[id]}%`;
+    figure.textContent = cut || percent(probs[id]);
+    node.classList.toggle("cut", cut !== "");
+  });
+  const drawable = probs.reduce((n, p) => n + (p > 0), 0).toLocaleString("en");
+  const size = probs.length.toLocaleString("en");
+  find(".summary").textContent =
+    `entropy ${entropyBits(probs).toFixed(2)} bits · ${drawable} of ${size} tokens can be drawn`;
+  element.dataset.rows = JSON.stringify(shown.rows.map(({ id }) => [id, probs[id]]));
+}
+
+function draw() {
+  const value = props.value;
+  find(".empty").hidden = Boolean(value);
+  find(".filled").hidden = !value;
+  element.dataset.seq = value ? value.seq : "";
+  if (!value) {
+    shown = null;
+    delete element.dataset.rows;
+    return;
+  }
+  const samePass = shown && shown.seq === value.seq && shown.packed === value.logits;
+  if (!samePass) shown = build(value);
+  update(value);
+}
+
+watch("value", draw);
+draw();

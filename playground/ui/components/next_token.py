@@ -1,0 +1,57 @@
+"""The distribution of the next token as bars that follow temperature, top-k and top-p in the page itself."""
+
+import base64
+import itertools
+import json
+from collections.abc import Sequence
+
+import gradio as gr
+import numpy as np
+
+from playground.ui.components.base import component
+
+TEMPLATE = """
+<p class="empty">Write a prompt, and the most likely next tokens appear here.</p>
+<div class="filled" hidden>
+  <p class="prompt"></p>
+  <ol class="rows"></ol>
+  <p class="summary" role="status"></p>
+  <p class="legend">
+    <span><i class="now"></i>with these settings</span>
+    <span><i class="uncut"></i>at temperature 1, nothing cut</span>
+  </p>
+</div>
+"""
+
+# Moves the bars without the server: the js of an event with fn=None, whose inputs are this component, temperature,
+# top-k and top-p, and whose output is this component.
+FOLLOW_SETTINGS = "(value, t, k, p) => value && ({...value, temperature: t, top_k: k, top_p: p})"
+
+_seq = itertools.count(1)
+
+
+def next_token(**kwargs) -> gr.HTML:
+    """A `gr.HTML` whose value is None or what `pack_next` returns.
+
+    The value holds the logits, so a new temperature, top-k or top-p is a new picture without the model or the server.
+    """
+    return component("next_token", TEMPLATE, **kwargs)
+
+
+def pack_next(
+    logits: Sequence[float], tokens: Sequence[str], temperature: float, top_k: int, top_p: float, prompt: str
+) -> dict:
+    """The logits after `prompt` (V,), one for each of the `tokens` (the vocabulary as text, by id), and the settings.
+
+    `temperature` 0 is greedy, `top_k` 0 keeps all, `top_p` 1 keeps all.
+    """
+    return {
+        "logits": base64.b64encode(np.asarray(logits, dtype="<f4").tobytes()).decode(),  # (V,)
+        # One JSON string: Gradio wraps and compares a list cell by cell at every move of a slider.
+        "tokens": json.dumps(list(tokens)),
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "prompt": prompt,
+        "seq": next(_seq),  # which forward pass: the page keeps its rows while it stays the same
+    }
