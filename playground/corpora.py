@@ -285,8 +285,7 @@ ENDING = """
 -
 - ¶ {hero} told the story to {helper2}, who told it to {helper}, and soon everybody knew it.
 - ¶ And if you walk past {place} today, you may still hear them laughing.
-- ¶ "Will you always be my friend?" asked {friend}. ¶ "Always," said {hero}, "and [one day longer/even on Mondays/in
-  every kind of weather]."
+- ¶ "Will you always be my friend?" asked {friend}. ¶ "Always," said {hero}, "and one day longer."
 - ¶ From then on, {hero} and {friend} were even better friends than before.
 - ¶ {hero} remembered that {season} for a long, long time.
 """
@@ -577,7 +576,7 @@ JOURNEY = _shape(
 - ¶ Then {hero} had an idea. They {way}.
 - ¶ "You look lost," said a voice. It was {helper}. "Others have been here before you. Use your eyes, and use your
   heads." So they looked around, and they {way}.
-- ¶ "There is always a way," said {hero}, and there was. They {way}.
+- ¶ {hero} smiled. "There is always a way," {he} said, and there was. They {way}.
 
 - ¶ It was nearly dark when they knocked at the door. "Come in, come in!" called a happy voice. "You must be hungry!"
 - ¶ The door was open, and the fire was bright. "You came all that way for me?" said a voice from the armchair. "I
@@ -884,7 +883,7 @@ RIDDLE = _shape(
 - "Do you like riddles?" asked {helper} with a wink. ¶ "Oh yes," said {hero}. ¶ "Oh no," said {friend}.
 - {hero} and {friend} were bored. "Then I will give you a riddle," said {helper}. "Whoever solves it gets {treat}."
 
-- ¶ "Here it is," said {helper}. "{Riddle}. What am I?"
+- ¶ Everyone was quiet. "Here it is," said {helper}. "{Riddle}. What am I?"
 - ¶ {Helper} spoke slowly: "{Riddle}. Who am I?"
 
 - ¶ "That's easy," said {friend}. "It's {wrong}!" ¶ "No," said {helper}. "Think again."

@@ -112,11 +112,9 @@ def _decode_unmarked(data: bytes, name: str) -> tuple[str, str]:
 
 
 def _guess_utf16(data: bytes) -> str | None:
-    """In UTF-16 the high byte of a Latin letter, a space or a line end is 0, and the low byte of hardly anything is."""
-    if len(data) < 2 or len(data) % 2:
-        return None
-    even, odd = (data[start::2].count(0) / (len(data) // 2) for start in (0, 1))
-    if min(even, odd) > 0.01 or max(even, odd) < 0.1:
+    """In UTF-16 the high byte of a Latin letter, a space or a line end is 0. High bytes stand at odd or even places."""
+    even, odd = data[::2].count(0), data[1::2].count(0)
+    if max(even, odd) <= 0.05 * len(data):  # in one of ten characters; a stray NUL in a text is no UTF-16
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
 

@@ -62,7 +62,8 @@ def next_token_probs(logits: Tensor, sampling: Sampling) -> Tensor:
         probs[logits.argmax()] = 1.0
         return probs
     order = logits.sort(descending=True, stable=True).indices
-    probs = (logits / sampling.temperature).index_fill(0, order[sampling.top_k or None :], -math.inf).softmax(-1)
+    n_kept = sampling.top_k or len(logits)
+    probs = (logits / sampling.temperature).index_fill(0, order[n_kept:], -math.inf).softmax(-1)
     if sampling.top_p < 1:
         before = probs[order].cumsum(-1) - probs[order]  # probability of all that is likelier
         probs = probs.index_fill(0, order[before >= sampling.top_p], 0.0)

@@ -201,7 +201,7 @@ class WordTokenizer(LookupTokenizer):
         return cls(word for word, _ in counts.most_common(vocab_size - 1))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "words": self.entries}
+        return {"kind": self.kind, "words": list(self.entries)}
 
 
 def check_vocab_size(vocab_size: int, smallest: int) -> None:
@@ -333,7 +333,7 @@ class PairCounts:
         return None
 
     def merge(self, pair: Pair, new_id: int) -> None:
-        """Replace the pair in every chunk. Each time, only the pairs with its two neighbours have to be counted anew."""
+        """Replace the pair in every chunk. Each time, only the pairs with its two neighbours are counted anew."""
         for i in self.places.pop(pair):
             ids, times = self.chunks[i], self.chunk_counts[i]
             at = find(ids, pair, start=0)

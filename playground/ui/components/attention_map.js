@@ -30,11 +30,11 @@ const state = {
   painted: 0,
 };
 
-const find = (name) => element.querySelector(".am-" + name);
-const ui = Object.fromEntries(
-  ["note", "body", "scroll", "grid", "layer", "head", "preview", "stage", "map", "light", "fault", "scale", "readout", "strip"]
-    .map((name) => [name, find(name)]),
-);
+const PARTS = [
+  "note", "body", "grid", "scale", "layer", "head", "preview", "stage", "map", "light", "fault",
+  "readout", "strip",
+];
+const ui = Object.fromEntries(PARTS.map((name) => [name, element.querySelector(`.am-${name}`)]));
 
 function create(tag, className, text) {
   const node = document.createElement(tag);
@@ -249,7 +249,7 @@ function lockSelected() {
 
 function readColours() {
   const stops = [0, 1, 2, 3, 4].map((i) => rgb(`--am-${i}`));
-  const levels = Array.from({ length: 256 }, (_, level) => mix(stops, level / 255));
+  const levels = Array.from({ length: 256 }, (_, step) => mix(stops, step / 255));
   state.colours = {
     pixels: Uint32Array.from(levels, ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r),
     fills: levels.map((parts) => `rgb(${parts})`),

@@ -1,7 +1,7 @@
 """All heads of one traced prompt as small heat maps, and one of them large.
 
-Letters: L layers, nh heads of a layer, T tokens. The arrays are packed here as base64, which reaches the page many times
-faster than nested lists; the picture itself is drawn by attention_map.js.
+Letters: L layers, nh heads of a layer, T tokens. The arrays are packed here as base64, which reaches the page many
+times faster than nested lists; the picture itself is drawn by attention_map.js.
 """
 
 import base64
@@ -21,7 +21,9 @@ TEMPLATE = """
   <div class="am-body" hidden>
     <section class="am-heads" aria-label="All heads">
       <p class="am-title">All heads</p>
-      <div class="am-scroll"><div class="am-grid" role="group" aria-label="One row a layer, one column a head"></div></div>
+      <div class="am-scroll">
+        <div class="am-grid" role="group" aria-label="One row a layer, one column a head"></div>
+      </div>
       <div class="am-legend">
         <div class="am-scale" role="img" aria-label="Colour scale of the weights, 0 to 1"></div>
         <p>weight, 0 to 1; the colour follows its square root, so that small weights show</p>
@@ -55,7 +57,10 @@ def attention_map(grid: Callable, head: Callable, **kwargs) -> gr.HTML:
     The page asks `grid(id)` for `pack_grid(...)` and `head([id, layer, head])` for `pack_head(...)`; either may return
     `{"error": sentence}` instead. Everything in the arguments comes from a browser: the functions must check it.
 
-    Emits `pick` with `{"layer", "head"}`, counted from 0 and -1 for an average, whenever the locked head changes.
+    It sends `pick` with `{"layer", "head"}`, counted from 0 and -1 for an average, whenever the locked head changes.
+
+    On its element stand the facts that tests read: data-layers, -heads, -tokens, -locked and -shown ("layer,head") and
+    -painted (how often the large map was painted); on the readout data-query, -key and -weight, counted from 0.
     """
     return component("attention_map", TEMPLATE, server_functions=[grid, head], **kwargs)
 

@@ -83,7 +83,8 @@ function startOver() {
   updates = 0;
   polls = 0;
   view.removeAttribute("data-lost");
-  showAll();
+  showFigures();
+  redraw();
 }
 
 async function poll() {
@@ -112,13 +113,19 @@ async function ask(run, cursor, valCursor) {
 
 function receive(reply) {
   const before = latest.state;
+  const drawn = whatIsDrawn();
   const gone = reply.state === "gone";
   latest = gone ? { ...latest, state: "gone", message: reply.message } : reply;
   live = ["running", "paused"].includes(reply.state);
   const evaluated = !gone && absorb(reply);
-  showAll();
+  showFigures();
+  if (whatIsDrawn() !== drawn) redraw();
   if (reply.state !== before) trigger("state", { run: value.run, state: reply.state });
   if (evaluated) trigger("evaluated", { run: value.run, step: val.at(-1)[STEP] });
+}
+
+function whatIsDrawn() {
+  return JSON.stringify([updates, train.length, val.length, latest.state, latest.max_iters, latest.references]);
 }
 
 // Takes over the new points; says whether there are new evaluations.
@@ -198,12 +205,11 @@ function duration(seconds) {
   return `${Math.floor(s / 3600)} h ${two(Math.floor((s % 3600) / 60))} min`;
 }
 
-function showAll() {
+function showFigures() {
   showFacts();
   showStatus();
   showTiles();
   showSample();
-  redraw();
 }
 
 // What the browser tests read.
@@ -780,5 +786,5 @@ onTheme(() => {
 });
 new ResizeObserver(redraw).observe(canvas);
 watch("value", take);
-showAll();
+showFigures();
 take();

@@ -38,12 +38,12 @@ TEMPLATE = f"""
     </div>
     <div class="axes">
       <button type="button" class="reset">Reset zoom</button>
-      <button type="button" class="log-x" aria-pressed="false" aria-label="Logarithmic step axis">log x</button>
-      <button type="button" class="log-y" aria-pressed="false" aria-label="Logarithmic loss axis">log y</button>
+      <button type="button" class="log-x" aria-pressed="false" title="Logarithmic step axis">log x</button>
+      <button type="button" class="log-y" aria-pressed="false" title="Logarithmic loss axis">log y</button>
     </div>
   </div>
-  <canvas tabindex="0" role="img" aria-label="Training and validation loss by step.
-    The arrow keys move the crosshair, Escape resets the zoom."></canvas>
+  <canvas tabindex="0" role="img"
+    aria-label="Loss by step. The arrow keys move the crosshair, Escape resets the zoom."></canvas>
   <p class="readout" aria-live="polite"></p>
   <section class="sample" aria-label="What the model writes now">
     <div class="sample-head">
