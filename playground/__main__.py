@@ -16,7 +16,7 @@ from playground.corpora import BUILT_IN
 from playground.corpus import Text, read_text
 from playground.errors import BadInput
 from playground.evaluation import evaluate
-from playground.generation import GenerationStep, Sampling, stream_generate
+from playground.generation import GenerationStep, Sampling, stream_generate, write_sample
 from playground.training import Trainer, make_trainer, train
 
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_train(args: argparse.Namespace) -> None:
-    trainer = make_trainer(_text(args.file), _recipe(args))
+    trainer = make_trainer(_text(args.file), _recipe(args), sampler=write_sample)
     interrupted = _follow(trainer, args.target_val_loss)
     val_loss = trainer.val_loss()
     result = trainer.checkpoint(trainer.corpus.name, val_loss)
@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     train_ = commands.add_parser("train", help="train a model on a text file and save its checkpoint")
     train_.add_argument("file", help=f"a text file, or a built-in corpus: {', '.join(BUILT_IN)}")
     train_.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the checkpoint")
-    train_.add_argument("--preset", choices=PRESETS, default="small", help="tokenizer, model and training (%(default)s)")
+    train_.add_argument(
+        "--preset", choices=PRESETS, default="small", help="tokenizer, model and training (%(default)s)"
+    )
     train_.add_argument(
         "--target-val-loss",
         type=float,
@@ -95,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--prompt", required=True, metavar="TEXT")
     generate.add_argument("--max-new-tokens", type=int, default=200, metavar="N", help="how many (%(default)s)")
     generate.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 is greedy (%(default)s)")
-    generate.add_argument("--top-k", type=int, default=0, metavar="K", help="only the K likeliest; 0 is off (%(default)s)")
+    generate.add_argument(
+        "--top-k", type=int, default=0, metavar="K", help="only the K likeliest; 0 is off (%(default)s)"
+    )
     generate.add_argument("--top-p", type=float, default=1.0, metavar="P", help="only the likeliest P; 1 is off")
     generate.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same text (%(default)s)")
     generate.set_defaults(command=run_generate)

@@ -160,13 +160,21 @@ def step_flops(model: ModelConfig, train: TrainConfig) -> float:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Tokenizer, model and training together: all that makes a run but its text. The model's vocab_size comes with that."""
+    """Tokenizer, model and training: all that makes a run but its text, which then sets the model's vocab_size."""
 
     title: str
     tokenizer: str
     tokenizer_vocab_size: int  # wanted by words and byte-pair; characters take what the text has
     model: ModelConfig
     train: TrainConfig
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong with any of its settings, by the setting's name; empty when all is well."""
+        low, high = (256 if self.tokenizer == "bpe" else 2), 8_192
+        size, own = self.tokenizer_vocab_size, {}
+        if self.tokenizer != "char" and not (isinstance(size, int) and low <= size <= high):
+            own["tokenizer_vocab_size"] = f"the vocabulary must be a whole number from {low:,} to {high:,}."
+        return own | self.model.problems() | self.train.problems()
 
 
 _SMALL = ModelConfig()

@@ -31,7 +31,7 @@ class BuiltIn:
     make: Callable[[int], str]
 
 
-# Puzzles ---------------------------------------------------------------------------------------------------------
+# --- Puzzles ----------------------------------------------------------------------------------------------------------
 
 
 def sums(seed: int) -> str:
@@ -82,7 +82,7 @@ def _repeated(rng: random.Random) -> str:
     return " ".join([letters] * 3)
 
 
-# Stories ---------------------------------------------------------------------------------------------------------
+# --- Stories ----------------------------------------------------------------------------------------------------------
 
 
 def stories(seed: int) -> str:
@@ -178,7 +178,7 @@ def _shape(text: str, header: str, rows: str, ending: str, seasons: str = "sprin
     return Shape(_beats(OPENING + text + ending), _table(header, rows), seasons.split())
 
 
-# The words of the stories ----------------------------------------------------------------------------------------
+# --- The words of the stories -----------------------------------------------------------------------------------------
 
 GIRL_NAMES = _listed("""Mia, Anna, Lily, Rosa, Nora, Ella, Ruby, Hazel, Ivy, Emma, Lucy, Maya, Tess, Daisy, Olive, Alma,
     Poppy, Zoe, Ida, Flora, Kate, Xenia""")
@@ -299,8 +299,7 @@ EVENING = """
 - ¶ "That was a good day," said {friend}. ¶ "The best," said {hero}.
 - ¶ "What shall we do tomorrow?" asked {hero}. ¶ "Something with less [running/mud/noise/climbing]," said {friend},
   and they both laughed.
-- ¶ It was late when {hero} came home. "Well," said {his} {family}, "was it a good day?" {hero} only smiled and
-  yawned.
+- ¶ "Well," said {hero}'s {family} at bedtime, "was it a good day?" {hero} only smiled and yawned.
 - ¶ And that was how a day in {season} became a day to remember.
 """
 

@@ -6,6 +6,7 @@ logits / temperature  ->  the top_k largest  ->  softmax  ->  the fewest that re
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from playground.model import GPT
 from playground.tokenizer import StreamDecoder, Tokenizer
 
 MAX_TEMPERATURE = 5.0
+SAMPLE_TOKENS = 120  # of the samples that a model in training writes
 MAX_NEW_TOKENS = 5_000
 MAX_PROMPT = 100_000  # characters
 MAX_SEED = 2**32 - 1
@@ -99,6 +101,14 @@ def generate_ids(model: GPT, ids: list[int], sampling: Sampling, seed: int) -> I
         drawn = int(torch.multinomial(probs, 1, generator=generator))
         ids.append(drawn)
         yield drawn, probs[drawn].item()
+
+
+def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
+    """What a model in training writes from a standing start: after a line end, or its first token if it has none."""
+    start = tokenizer.encode("\n")
+    start = start if start[0] != tokenizer.unk_id else [0]
+    drawn = generate_ids(model, start, Sampling(temperature=0.8), seed=0)
+    return tokenizer.decode([token for token, _ in islice(drawn, SAMPLE_TOKENS)])
 
 
 def stream_generate(

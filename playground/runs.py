@@ -6,34 +6,24 @@ A `Workspace` is one visitor's, found by a key that cannot be guessed; a `Run` i
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import count
 
 import torch
 
 from playground.checkpoint import Checkpoint, TrainStep, clean_name
-from playground.config import Recipe
+from playground.config import ModelConfig, Recipe, TrainConfig, memory_bytes
 from playground.corpus import References, Text, reference_losses
 from playground.errors import BadInput
-from playground.generation import Sampling, generate_ids
-from playground.model import GPT
-from playground.tokenizer import Tokenizer
+from playground.generation import write_sample
 from playground.training import Diverged, Trainer, make_trainer
 
-SAMPLE_TOKENS = 120
 MAX_WORKSPACES = 64
 MAX_CHECKPOINTS = 30
 MAX_RUNS = 20
+MAX_RUN_BYTES = 4 * 2**30
 ACTIVE = ("starting", "running", "paused", "pausing")
-
-
-def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
-    """What a model in training writes from a standing start: after a line end, or its first token if it has none."""
-    start = tokenizer.encode("\n")
-    start = start if start[0] != tokenizer.unk_id else [0]
-    drawn = generate_ids(model, start, Sampling(temperature=0.8), seed=0)
-    return tokenizer.decode([token for token, _ in islice(drawn, SAMPLE_TOKENS)])
 
 
 @dataclass(frozen=True)
@@ -42,27 +32,61 @@ class Progress:
 
     name: str
     state: str
-    message: str
     step: int
     max_iters: int
-    cursor: int
-    steps: list[TrainStep]  # those from the asked cursor up to `cursor`
+    cursor: int  # where `steps` begin: the cursor asked for, or the end if that is earlier
+    steps: list[TrainStep]
+    n_evaluated_before: int  # evaluations among the steps before `cursor`
     tokens_per_second: float
     seconds: float
-    seconds_left: float | None
-    references: References | None
-    final_loss: float | None  # over the whole validation part
-    val_tokens: int
+    seconds_left: float | None  # while the run is active
+    message: str = ""
+    references: References | None = None
+    final_loss: float | None = None  # over the whole validation part
+    val_tokens: int | None = None  # how many that part has
+
+
+def past_progress(checkpoint: Checkpoint, cursor: int = 0) -> Progress:
+    """The history that a checkpoint brought along, in the form of a run that has ended."""
+    return _progress(
+        checkpoint.history,
+        checkpoint.config,
+        checkpoint.train_config,
+        cursor,
+        name=checkpoint.name,
+        state="finished",
+        final_loss=checkpoint.val_loss,
+    )
+
+
+def _progress(
+    history: Sequence[TrainStep], config: ModelConfig, train_config: TrainConfig, cursor: int, **known
+) -> Progress:
+    """What happened from the step at `cursor` on, and what else is `known` of the run."""
+    cursor = min(max(cursor, 0), len(history))
+    seconds = history[-1].seconds if history else 0.0
+    pace = seconds / len(history) if history else 0.0  # seconds a step
+    return Progress(
+        step=len(history),
+        max_iters=train_config.max_iters,
+        cursor=cursor,
+        steps=list(history[cursor:]),
+        n_evaluated_before=sum(step.val_loss is not None for step in history[:cursor]),
+        tokens_per_second=train_config.batch_size * config.block_size / pace if pace else 0.0,
+        seconds=seconds,
+        seconds_left=pace * (train_config.max_iters - len(history)) if pace and known["state"] in ACTIVE else None,
+        **known,
+    )
 
 
 class Run:
-    """A training in a thread. `state` goes starting, running, (pausing, paused, running,) then finished, stopped or failed.
+    """A training in a thread. `state`: starting, running, (pausing, paused, running,) then finished, stopped or failed.
 
     `publish` is called from the thread with a new checkpoint at every pause and at the end.
     """
 
-    def __init__(self, name: str, make: Callable[[], Trainer], publish: Callable[[Checkpoint], None]):
-        self.id, self.name = secrets.token_urlsafe(16), name
+    def __init__(self, name: str, text: Text, make: Callable[[], Trainer], publish: Callable[[Checkpoint], None]):
+        self.id, self.name, self.text = secrets.token_urlsafe(16), name, text
         self.state, self.message = "starting", ""
         self.trainer: Trainer | None = None
         self.references: References | None = None
@@ -86,32 +110,23 @@ class Run:
         self._want("stopped")
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        if self.trainer and self.active:
+        if self.trainer:
             self.trainer.set_learning_rate(learning_rate)
 
     def progress(self, cursor: int = 0) -> Progress:
-        """What happened from step `cursor` on; a cursor beyond the end gives the run's true end."""
-        trainer = self.trainer
-        history = list(trainer.history) if trainer else []
-        cursor = min(max(cursor, 0), len(history))
-        seconds = history[-1].seconds if history else 0.0
-        pace = seconds / len(history) if history else None  # seconds a step
-        tokens = trainer.train_config.batch_size * trainer.config.block_size if trainer else 0
-        max_iters = trainer.train_config.max_iters if trainer else 0
-        return Progress(
-            name=self.name,
-            state=self.state,
-            message=self.message,
-            step=len(history),
-            max_iters=max_iters,
-            cursor=len(history),
-            steps=history[cursor:],
-            tokens_per_second=tokens / pace if pace else 0.0,
-            seconds=seconds,
-            seconds_left=pace * (max_iters - len(history)) if pace and self.active else None,
+        """What happened from the step at `cursor` on."""
+        known = {"name": self.name, "state": self.state, "message": self.message}
+        if not self.trainer:
+            return _progress((), ModelConfig(), TrainConfig(), 0, **known)
+        return _progress(
+            list(self.trainer.history),
+            self.trainer.config,
+            self.trainer.train_config,
+            cursor,
             references=self.references,
             final_loss=self.final_loss,
-            val_tokens=len(trainer.corpus.val) - 1 if trainer else 0,
+            val_tokens=len(self.trainer.corpus.val) - 1,
+            **known,
         )
 
     def _want(self, state: str) -> None:
@@ -166,6 +181,7 @@ class Workspace:
         self.shipped = shipped
         self.checkpoints = dict(shipped)
         self.current = next(iter(shipped.values()))
+        self.version = 0  # goes up whenever another checkpoint comes into use
         self.runs: dict[str, Run] = {}
         self._lock = threading.Lock()
 
@@ -178,12 +194,31 @@ class Workspace:
         with self._lock:
             if self.active_run:
                 raise BadInput("A run of yours is still going: stop it, or let it finish, before you start another.")
+            _check_affordable(recipe)
             name = self._free_name(text.name, {run.name for run in self.runs.values()} | set(self.checkpoints))
-            run = Run(name, lambda: make_trainer(text, recipe, start, write_sample), self.keep)
+            run = Run(name, text, lambda: make_trainer(text, recipe, start, write_sample), self.keep)
             self.runs[run.id] = run
             for old in [run_id for run_id, run in self.runs.items() if not run.active][: len(self.runs) - MAX_RUNS]:
                 del self.runs[old]
             return run
+
+    def pause(self) -> None:
+        if self.active_run:
+            self.active_run.pause()
+
+    def resume(self) -> None:
+        if self.active_run:
+            self.active_run.resume()
+
+    def stop(self) -> None:
+        if self.active_run:
+            self.active_run.stop()
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Changes the rate of the run that is going, from its next step on."""
+        if not self.active_run:
+            raise BadInput("No run is going, so there is no learning rate to change: start one first.")
+        self.active_run.set_learning_rate(learning_rate)
 
     def run(self, run_id: str) -> Run:
         if run_id not in self.runs:
@@ -197,7 +232,7 @@ class Workspace:
             for name in made[: max(0, len(made) + 1 - MAX_CHECKPOINTS)]:
                 del self.checkpoints[name]
             self.checkpoints[checkpoint.name] = checkpoint
-            self.current = checkpoint
+            self._take(checkpoint)
 
     def save_as(self, name: str) -> Checkpoint:
         """Lists the checkpoint in use under a name of the visitor's choice."""
@@ -217,13 +252,27 @@ class Workspace:
         """Takes a listed checkpoint into use."""
         if name not in self.checkpoints:
             raise BadInput("This checkpoint is not in the list any more: choose another.")
-        self.current = self.checkpoints[name]
+        self._take(self.checkpoints[name])
         return self.current
+
+    def _take(self, checkpoint: Checkpoint) -> None:
+        self.current, self.version = checkpoint, self.version + 1
 
     @staticmethod
     def _free_name(name: str, taken: set[str]) -> str:
         name = clean_name(name)
         return next(n for n in (name if i == 1 else f"{name} ({i})" for i in count(1)) if n not in taken)
+
+
+def _check_affordable(recipe: Recipe) -> None:
+    for name, sentence in recipe.problems().items():
+        raise BadInput(f"{name}: {sentence}")
+    needed = memory_bytes(recipe.model, recipe.train)
+    if needed > MAX_RUN_BYTES:
+        raise BadInput(
+            f"This run would need about {needed / 2**30:.1f} GB of memory, and {MAX_RUN_BYTES / 2**30:.0f} GB are the "
+            "limit: make the batch, the context or the embedding smaller."
+        )
 
 
 class Workspaces:

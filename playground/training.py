@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import lru_cache
 from time import perf_counter
 
 import torch
@@ -23,6 +24,7 @@ from playground.tokenizer import Tokenizer, train_tokenizer
 
 ESTIMATE_TOKENS = 8_192  # validation tokens behind each point of the curve; the figure at the end is over all
 EVAL_BATCH_TOKENS = 8_192  # tokens in one forward pass of an evaluation; bounds its memory
+TIMED_TOKENS = 512  # tokens in the steps by which the time of a run is estimated
 EMBEDDING_RATE = 0.3  # of Muon's learning rate, for what Adam moves beside it: embeddings, head, norms, biases
 
 Sampler = Callable[[GPT, Tokenizer], str]  # writes a sample with a model that is in training
@@ -270,6 +272,25 @@ def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[Tr
         near = target_val_loss is not None and step.val_loss is not None and step.val_loss <= 1.02 * target_val_loss
         if near and trainer.val_loss() <= target_val_loss:
             return
+
+
+@lru_cache(maxsize=256)
+def estimate_seconds(config: ModelConfig, train_config: TrainConfig) -> float:
+    """About how long a run takes on this machine as busy as it is now: a few rows' step is timed and scaled up."""
+    rows = min(train_config.batch_size, max(1, TIMED_TOKENS // config.block_size))
+    ids = torch.arange(2 * config.block_size) % config.vocab_size
+    corpus = Corpus("", 0, "", ids, ids, 0, 0)
+    trial = Trainer(
+        config, replace(train_config, batch_size=rows, eval_interval=100_000, max_iters=100_000), corpus, None
+    )
+    trial.step()  # the first step also allocates, and evaluates
+    before = trial.seconds
+    for _ in range(2):
+        trial.step()
+    seconds_a_step = (trial.seconds - before) / 2 * train_config.batch_size / rows
+    evaluations = train_config.max_iters / train_config.eval_interval
+    forward_seconds = seconds_a_step / 3 * ESTIMATE_TOKENS / (train_config.batch_size * config.block_size)
+    return train_config.max_iters * seconds_a_step + evaluations * forward_seconds
 
 
 def _copy(weights: dict[str, Tensor], device: str | None = None) -> dict[str, Tensor]:

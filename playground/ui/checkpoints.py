@@ -1,0 +1,139 @@
+"""The Checkpoints tab: which models there are, what they are, and how they come and go."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from playground.checkpoint import MAX_NAME, Checkpoint, from_bytes, to_bytes
+from playground.errors import BadInput
+from playground.runs import Workspace
+from playground.ui.components.downloads import downloads, pack_file
+from playground.ui.components.facts import facts, pack_facts
+from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
+
+MAX_CHECKPOINT_BYTES = 200 * 2**20
+POSITION_TITLES = {"learned": "learned", "sinusoidal": "sinusoidal", "rotary": "rotary", "none": "no"}
+
+
+def build(site: Site) -> Tab:
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            chosen = gr.Radio(label="Checkpoints of this visit", elem_id="checkpoints")
+            use = gr.Button("Use this checkpoint", variant="primary", elem_id="use")
+            upload = gr.UploadButton(
+                f"Upload a checkpoint (.safetensors, at most {MAX_CHECKPOINT_BYTES // 2**20} MB)",
+                variant="secondary",
+                elem_id="upload-checkpoint",
+            )
+        with gr.Column(scale=3, min_width=320):
+            about = facts(elem_id="checkpoint-facts")
+            download = downloads(
+                _checkpoint_file(site), {"safetensors": "Download this checkpoint"}, elem_id="download"
+            )
+            name = gr.Textbox(
+                label="Keep a copy of the model in use under a name",
+                max_length=MAX_NAME,
+                submit_btn="Save",
+                elem_id="name",
+            )
+
+    @tell
+    def take(key, name):
+        site.workspace(key).use(name)
+
+    @tell
+    def save_as(key, name):
+        site.workspace(key).save_as(name)
+        return ""
+
+    @tell
+    def add(key, path):
+        site.workspace(key).add(_uploaded(path))
+
+    @tell
+    def describe(key, name):
+        return [_describe(_listed(site.workspace(key), name)), [key, name]]
+
+    chosen.input(describe, [site.visitor, chosen], [about, download], queue=False, **QUIET)
+    changes = [
+        use.click(take, [site.visitor, chosen], None, **QUIET),
+        name.submit(save_as, [site.visitor, name], name, **QUIET),
+        upload.upload(add, [site.visitor, upload], None, **QUIET),
+    ]
+
+    def show(workspace: Workspace, key):
+        current = workspace.current
+        listed = gr.update(choices=list(workspace.checkpoints), value=current.name)
+        return [listed, _describe(current), [key, current.name]]
+
+    return Tab([site.visitor], [chosen, about, download], show, changes)
+
+
+def describe_briefly(checkpoint: Checkpoint) -> dict:
+    """The line at the head of the page."""
+    loss = f"{checkpoint.val_loss:.3f}" if checkpoint.val_loss is not None else "not measured"
+    return pack_facts(
+        "",
+        {
+            "Model in use": checkpoint.name,
+            "parameters": f"{checkpoint.config.n_params:,}",
+            "steps": f"{checkpoint.step:,}",
+            "validation loss": loss,
+        },
+    )
+
+
+def _describe(checkpoint: Checkpoint) -> dict:
+    config, train = checkpoint.config, checkpoint.train_config
+    norm = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}[config.norm]
+    activation = {"gelu": "GELU", "relu2": "squared ReLU", "swiglu": "SwiGLU"}[config.activation]
+    loss = f"{checkpoint.val_loss:.4f} nats a token" if checkpoint.val_loss is not None else "not measured"
+    shape = f"{config.n_layer} layers × {config.n_head} heads, {config.n_embd} wide, context {config.block_size}"
+    steps = f"{checkpoint.step:,} steps of {train.batch_size} × {config.block_size} tokens by {train.optimizer}"
+    texts = [f"{text.name}, {text.n_chars:,} characters, SHA-256 {text.sha256[:12]}…" for text in checkpoint.provenance]
+    return pack_facts(
+        checkpoint.name,
+        {
+            "parameters": f"{config.n_params:,}",
+            "shape": shape,
+            "parts": f"{POSITION_TITLES[config.position]} positions, {norm}, {activation}",
+            "tokenizer": f"{TOKENIZER_TITLES[checkpoint.tokenizer.kind]}, {checkpoint.tokenizer.vocab_size:,} tokens",
+            "trained": steps,
+            "validation loss": loss,
+            "trained on": ", then ".join(texts) or "unknown",
+        },
+    )
+
+
+def _listed(workspace: Workspace, name: object) -> Checkpoint:
+    if not isinstance(name, str) or name not in workspace.checkpoints:
+        raise BadInput("This checkpoint is not in the list any more: choose another.")
+    return workspace.checkpoints[name]
+
+
+def _uploaded(path: str | None) -> Checkpoint:
+    if not path:
+        raise BadInput("Choose a checkpoint file first.")
+    file = Path(path)
+    if file.stat().st_size > MAX_CHECKPOINT_BYTES:
+        raise BadInput(f"The file is larger than {MAX_CHECKPOINT_BYTES // 2**20} MB: choose a smaller checkpoint.")
+    return from_bytes(file.read_bytes())
+
+
+def _checkpoint_file(site: Site):
+    @answer
+    def file(args):
+        (key, name), _ = args
+        checkpoint = _listed(site.workspace(key), name)
+        return pack_file(f"{_file_name(checkpoint.name)}.safetensors", to_bytes(checkpoint))
+
+    return file
+
+
+def _file_name(name: str) -> str:
+    """
+    >>> _file_name("Poems: <b>1</b>.txt")
+    'Poems-b-1-b-.txt'
+    """
+    kept = "".join(c if c.isalnum() or c in "._" else "-" for c in name)
+    return "-".join(filter(None, kept.split("-"))) or "checkpoint"

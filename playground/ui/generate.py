@@ -1,0 +1,114 @@
+"""The Generate tab: text as it is written, and the distribution that its next token is drawn from."""
+
+import time
+from functools import lru_cache
+
+import gradio as gr
+
+from playground.checkpoint import Checkpoint
+from playground.errors import BadInput
+from playground.generation import (
+    Sampling,
+    encode_prompt,
+    next_logits,
+    stream_generate,
+)
+from playground.runs import Workspace
+from playground.tokenizer import Tokenizer
+from playground.ui.components.next_token import FOLLOW_SETTINGS, next_token, pack_next
+from playground.ui.site import QUIET, Site, Tab, fitting_prompt, tell
+
+YIELD_SECONDS = 0.05  # the page shows about twenty updates a second; more only cost
+
+
+def build(site: Site) -> Tab:
+    with gr.Row():
+        with gr.Column(scale=3, min_width=320):
+            prompt = gr.Textbox(label="Prompt", lines=2, max_lines=6, elem_id="prompt")
+            with gr.Row():
+                write = gr.Button("Generate", variant="primary", elem_id="generate", min_width=120)
+                stop = gr.Button("Stop", elem_id="stop-generating", min_width=80)
+            output = gr.Textbox(
+                label="Text", lines=12, max_lines=24, interactive=False, buttons=["copy"], elem_id="generated"
+            )
+        with gr.Column(scale=2, min_width=320):
+            temperature = gr.Slider(
+                0, 2, 0.8, step=0.05, label="Temperature", info="0 always takes the likeliest", elem_id="temperature"
+            )
+            top_p = gr.Slider(
+                0.01,
+                1,
+                1,
+                step=0.01,
+                label="Top-p",
+                info="only the likeliest that reach this; 1 is off",
+                elem_id="top-p",
+            )
+            with gr.Row():
+                top_k = gr.Number(0, label="Top-k", precision=0, info="0 is off", elem_id="top-k", min_width=90)
+                length = gr.Number(300, label="Tokens", precision=0, info="to write", elem_id="length", min_width=90)
+                seed = gr.Number(
+                    0, label="Seed", precision=0, info="same, same text", elem_id="sampling-seed", min_width=90
+                )
+            gr.Markdown("**The next token after the prompt**")
+            bars = next_token(elem_id="next-token")
+
+    settings = [temperature, top_k, top_p]
+
+    @tell
+    def stream(key, prompt, temperature, top_k, top_p, length, seed):
+        checkpoint = site.workspace(key).current
+        sampling = Sampling(temperature, top_k, top_p)
+        written, shown_at = prompt, time.monotonic()
+        for step in stream_generate(checkpoint, prompt, length, sampling, seed):
+            written += step.text
+            if time.monotonic() - shown_at >= YIELD_SECONDS:
+                yield written
+                shown_at = time.monotonic()
+        yield written
+
+    @tell
+    def follow(key, prompt, temperature, top_k, top_p):
+        return _distribution(site.workspace(key).current, prompt, temperature, top_k, top_p)
+
+    writing = gr.on(
+        [write.click, prompt.submit],
+        stream,
+        [site.visitor, prompt, *settings, length, seed],
+        output,
+        concurrency_limit=4,
+        **QUIET,
+    )
+    stop.click(None, None, None, cancels=[writing], **QUIET)
+    prompt.input(follow, [site.visitor, prompt, *settings], bars, queue=False, trigger_mode="always_last", **QUIET)
+    # In the page alone: the bars hold the logits.
+    gr.on(
+        [control.change for control in settings],
+        None,
+        [bars, *settings],
+        bars,
+        js=FOLLOW_SETTINGS,
+        queue=False,
+        **QUIET,
+    )
+
+    def show(workspace: Workspace, key, prompt, temperature, top_k, top_p):
+        prompt = fitting_prompt(workspace.current, prompt)
+        return [prompt, _distribution(workspace.current, prompt, temperature, top_k, top_p)]
+
+    return Tab([site.visitor, prompt, *settings], [prompt, bars], show)
+
+
+def _distribution(checkpoint: Checkpoint, prompt: str, temperature: float, top_k: int, top_p: float) -> dict | None:
+    """What the bars show; nothing while the prompt holds nothing that the model knows."""
+    try:
+        ids = encode_prompt(checkpoint.tokenizer, prompt)
+    except BadInput:
+        return None
+    logits = next_logits(checkpoint.model, ids).numpy()
+    return pack_next(logits, _token_texts(checkpoint.tokenizer), temperature, top_k, top_p, prompt)
+
+
+@lru_cache(maxsize=16)
+def _token_texts(tokenizer: Tokenizer) -> list[str]:
+    return [tokenizer.token_text(i) for i in range(tokenizer.vocab_size)]

@@ -1,0 +1,100 @@
+"""The page: five tabs around one checkpoint."""
+
+import os
+from pathlib import Path
+
+# Before gradio is imported: no calls to other hosts, and no summing up of all past events at each new one.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "100000")
+
+import gradio as gr
+import torch
+
+from playground import checkpoint as checkpoints
+from playground.runs import Workspaces
+from playground.ui import attention, generate, tokenizer, train
+from playground.ui import checkpoints as checkpoints_tab
+from playground.ui.components.facts import facts
+from playground.ui.site import QUIET, Site, tell
+
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
+CSS = Path(__file__).with_name("page.css").read_text()
+MAX_UPLOAD = "200mb"  # of any file; a text's own limit is lower and stands at its control
+TABS = {
+    "Train": train,
+    "Tokenizer": tokenizer,
+    "Attention": attention,
+    "Generate": generate,
+    "Checkpoints": checkpoints_tab,
+}
+
+
+def build() -> gr.Blocks:
+    """The page, with the shipped checkpoints loaded."""
+    shipped = [checkpoints.load(folder) for folder in sorted(SHIPPED.iterdir())]
+    workspaces = Workspaces({checkpoint.name: checkpoint for checkpoint in shipped})
+    with gr.Blocks(title="Transformer Playground", analytics_enabled=False) as demo:
+        visitor = gr.BrowserState(None, storage_key="transformer-playground", secret="visitor")
+        shown_version = gr.State(-1)
+        site = Site(workspaces, visitor)
+        gr.Markdown(
+            "# Transformer Playground\nTrain a small transformer from scratch, look inside it, and write with it."
+        )
+        head = facts(elem_id="model-in-use")
+        tabs = []
+        for title, tab in TABS.items():
+            with gr.Tab(title, id=title.lower()):
+                tabs.append(tab.build(site))
+        sizes = [len(tab.inputs) for tab in tabs]
+        outputs = [visitor, shown_version, head, *(component for tab in tabs for component in tab.outputs)]
+
+        def show(key, version, *values):
+            """Every tab on the checkpoint in use, unless that is what they show already."""
+            workspace = workspaces.get(key)
+            if version == workspace.version:
+                return [gr.skip()] * len(outputs)
+            shown, values = [], iter(values)
+            for tab, size in zip(tabs, sizes, strict=True):
+                shown += tab.show(workspace, *(next(values) for _ in range(size)))
+            return [key, workspace.version, checkpoints_tab.describe_briefly(workspace.current), *shown]
+
+        def enter(key, *values):
+            key, _ = workspaces.enter(key)
+            # The tabs' own first inputs are the visitor's key, which may be a new one now.
+            values = [
+                key if component is visitor else value for component, value in zip(inputs[1:], values, strict=True)
+            ]
+            return show(key, None, *values)
+
+        inputs = [visitor, *(component for tab in tabs for component in tab.inputs)]
+        demo.load(tell(enter), inputs, outputs, **QUIET)
+        for tab in tabs:
+            for change in tab.changes:
+                change.success(tell(show), [visitor, shown_version, *inputs[1:]], outputs, **QUIET)
+    return demo
+
+
+def launch(demo: gr.Blocks, **kwargs) -> tuple:
+    """Serves the page with the project's settings; `kwargs` go to Gradio's `launch`.
+
+    GRADIO_SERVER_NAME, GRADIO_SERVER_PORT and GRADIO_ROOT_PATH are Gradio's own and hold.
+    """
+    # One thread an operation: two busy ones on two cores stand still as soon as anything else runs (40 ms a step
+    # became 340 beside a browser), and several runs side by side use the cores anyway.
+    torch.set_num_threads(1)
+    return demo.queue(default_concurrency_limit=8).launch(
+        theme=gr.themes.Default(
+            primary_hue="orange",
+            secondary_hue="blue",
+            font=["system-ui", "sans-serif"],
+            font_mono=["ui-monospace", "monospace"],
+        ).set(block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_400"),
+        css=CSS,
+        max_file_size=MAX_UPLOAD,
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=["settings"],
+        **kwargs,
+    )

@@ -1,0 +1,113 @@
+"""The Tokenizer tab: any text as tokens, by three tokenizers side by side, and the vocabulary behind them."""
+
+import itertools
+from functools import lru_cache
+
+import gradio as gr
+
+from playground.checkpoint import Checkpoint
+from playground.config import TOKENIZER_KINDS
+from playground.corpora import BUILT_IN
+from playground.corpus import split
+from playground.errors import BadInput
+from playground.runs import Workspace
+from playground.tokenizer import BPETokenizer, Tokenizer, train_tokenizer
+from playground.ui.components.token_view import pack_view, token_view
+from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, fitting_prompt, tell
+
+MAX_TEXT = 20_000  # characters
+COMPARED_VOCAB_SIZE = 1_024  # of the word and byte-pair tokenizers that stand beside the model's own
+COMPARED_CHARS = 1_000_000  # of the text that they learn from
+
+_sequence = itertools.count(1)
+
+
+def build(site: Site) -> Tab:
+    text = gr.Textbox(label="Text", lines=3, max_lines=8, elem_id="tokenizer-text")
+    views = token_view(elem_id="tokens")
+    with gr.Accordion("Vocabulary of the model in use", open=False, elem_id="vocabulary-section"):
+        vocabulary = gr.Dataframe(
+            headers=["id", "token"],
+            datatype=["number", "str"],
+            interactive=False,
+            show_search="search",
+            max_height=420,
+            elem_id="vocabulary",
+        )
+    with gr.Accordion("Byte-pair merges in the order they were learned", open=False, elem_id="merges-section"):
+        merges = gr.Dataframe(
+            headers=["merge", "left", "right", "new token", "new id"],
+            datatype=["number", "str", "str", "str", "number"],
+            interactive=False,
+            show_search="search",
+            max_height=420,
+            elem_id="merges",
+        )
+
+    @tell
+    def cut(key, text):
+        return _views(site.workspace(key), text)
+
+    text.input(cut, [site.visitor, text], views, queue=False, trigger_mode="always_last", **QUIET)
+
+    def show(workspace: Workspace, key, text):
+        text = fitting_prompt(workspace.current, text)
+        return [text, _views(workspace, text), _vocabulary(workspace.current), _merges(workspace)]
+
+    return Tab([site.visitor, text], [text, views, vocabulary, merges], show)
+
+
+def _views(workspace: Workspace, text: str) -> dict | None:
+    if len(text) > MAX_TEXT:
+        raise BadInput(f"The text has {len(text):,} characters: shorten it to at most {MAX_TEXT:,} to see its tokens.")
+    if not text:
+        return None
+    own = workspace.current.tokenizer
+    shown = [_view(own, text, "the model's own")]
+    for kind in TOKENIZER_KINDS:
+        if kind != own.kind:
+            tokenizer, source = _compared(workspace, kind)
+            shown.append(_view(tokenizer, text, f"learned from {source} to compare", current=False))
+    return {"views": shown, "seq": next(_sequence)}
+
+
+def _view(tokenizer: Tokenizer, text: str, note: str, current: bool = True) -> dict:
+    note = f"{tokenizer.vocab_size:,} tokens in the vocabulary, {note}"
+    return pack_view(TOKENIZER_TITLES[tokenizer.kind], tokenizer.tokens(text), len(text), current, note)
+
+
+def _compared(workspace: Workspace, kind: str) -> tuple[Tokenizer, str]:
+    """Another tokenizer, learned from the text of the model in use; from the stories where that text is not here."""
+    trained_on = workspace.current.provenance[-1].sha256 if workspace.current.provenance else ""
+    for run in workspace.runs.values():
+        if run.trainer and run.trainer.corpus.sha256 == trained_on:
+            return _learned(kind, run.text.text), "the model's text"
+    return _learned(kind, BUILT_IN["stories"].make(0)), "the built-in stories"
+
+
+@lru_cache(maxsize=8)
+def _learned(kind: str, text: str) -> Tokenizer:
+    return train_tokenizer(kind, split(text[:COMPARED_CHARS])[0], COMPARED_VOCAB_SIZE)
+
+
+def _vocabulary(checkpoint: Checkpoint) -> list[list]:
+    tokenizer = checkpoint.tokenizer
+    return [[i, _shown(tokenizer.token_text(i))] for i in range(tokenizer.vocab_size)]
+
+
+def _merges(workspace: Workspace) -> list[list]:
+    """The merges of the model's own tokenizer, or of the byte-pair one that stands beside it."""
+    tokenizer = workspace.current.tokenizer
+    if not isinstance(tokenizer, BPETokenizer):
+        tokenizer, _ = _compared(workspace, "bpe")
+    rows = []
+    for order, (left, right) in enumerate(tokenizer.merges):
+        new = 256 + order
+        texts = [_shown(tokenizer.token_text(i)) for i in (left, right, new)]
+        rows.append([order + 1, *texts, new])
+    return rows
+
+
+def _shown(text: str) -> str:
+    """White space made visible, as in the coloured tokens."""
+    return text.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥").replace("\r", "␍")

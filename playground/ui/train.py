@@ -1,0 +1,377 @@
+"""The Train tab: a text, a recipe, what it will cost, and the run as it goes."""
+
+import itertools
+from dataclasses import fields, replace
+from functools import lru_cache
+from pathlib import Path
+
+import gradio as gr
+
+from playground.checkpoint import Checkpoint
+from playground.config import (
+    ACTIVATIONS,
+    NORMS,
+    OPTIMIZERS,
+    POSITIONS,
+    PRESETS,
+    TOKENIZER_KINDS,
+    ModelConfig,
+    Recipe,
+    TrainConfig,
+    memory_bytes,
+)
+from playground.corpora import BUILT_IN
+from playground.corpus import MAX_BYTES, Text, pasted, read_text, split
+from playground.errors import BadInput
+from playground.runs import Progress, Workspace, past_progress
+from playground.training import estimate_seconds
+from playground.ui.components.facts import facts, pack_facts
+from playground.ui.components.loss_chart import loss_chart
+from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
+
+FROM_BUILT_IN, FROM_PASTE, FROM_UPLOAD = "Built-in text", "Paste", "Upload"
+CUSTOM = "custom"
+FIRST_PRESET = "small"
+PAST = "past"  # for the chart, in place of a run's id: the history that the model in use brought along
+
+# What each setting is called, and what is usual. The name in brackets is the one in the code and in the field.
+HINTS = {
+    "tokenizer": "what one token is",
+    "tokenizer_vocab_size": "wanted number of tokens, for words and subwords; usually 300 to 4,000",
+    "n_layer": "decoder layers, one after the other; usually 2 to 8 here",
+    "n_head": "attentions side by side in each layer; must divide the embedding size",
+    "n_embd": "numbers that stand for one token; usually 64 to 256 here",
+    "block_size": "tokens the model sees at once; usually 32 to 256",
+    "dropout": "share of numbers zeroed while training; 0.1 to 0.2 for small texts and long runs",
+    "position": "how the model knows the order of tokens",
+    "norm": "how each layer's input is brought to one scale",
+    "activation": "the curve inside the MLP",
+    "qk_norm": "keeps attention scores bounded, so larger learning rates work",
+    "bias": "a constant added after each matrix, as in GPT-2",
+    "max_iters": "optimisation steps; a few hundred to a few thousand",
+    "batch_size": "rows of text in each step; usually 8 to 64",
+    "learning_rate": "size of a step: about 0.02 for Muon, 0.001 for Adam",
+    "min_lr": "where the learning rate ends; it falls in a straight line",
+    "warmup_iters": "steps in which the learning rate rises from zero",
+    "optimizer": "how gradients become steps",
+    "weight_decay": "pull of the matrices towards zero; 0 to 0.1",
+    "grad_clip": "longest gradient that is followed as it is; 0 switches clipping off",
+    "eval_interval": "steps between two looks at the validation part",
+    "seed": "same seed, same run",
+}
+
+_sequence = itertools.count(1)
+
+
+def build(site: Site) -> Tab:
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            source = _source_controls()
+            text_facts = facts(elem_id="text-facts")
+            preset = gr.Radio(
+                [(recipe.title, name) for name, recipe in PRESETS.items()] + [("Custom", CUSTOM)],
+                value=FIRST_PRESET,
+                label="Preset",
+                elem_id="preset",
+            )
+            controls = _recipe_controls(PRESETS[FIRST_PRESET])
+            fine_tune = gr.Checkbox(
+                label="Fine-tune the model in use", info="go on from its weights; its tokenizer and shape stay"
+            )
+            plan_facts = facts(elem_id="plan-facts")
+        with gr.Column(scale=3, min_width=320):
+            with gr.Row():
+                start = gr.Button("Start training", variant="primary", elem_id="start", min_width=140)
+                pause = gr.Button("Pause", interactive=False, elem_id="pause", min_width=80)
+                resume = gr.Button("Resume", interactive=False, elem_id="resume", min_width=80)
+                stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80)
+            chart = loss_chart(_poll(site), elem_id="chart")
+            with gr.Row(visible=False, equal_height=True) as rate_row:
+                rate = gr.Number(label="Learning rate from now on", minimum=1e-6, maximum=10, elem_id="rate", scale=3)
+                change_rate = gr.Button("Change", scale=1, min_width=90, elem_id="change-rate")
+
+    buttons = [start, pause, resume, stop, rate_row]
+    settings = list(controls.values())
+    described = [text_facts, plan_facts, *settings]
+    inputs = [site.visitor, *source, fine_tune, *settings]
+
+    def plan(key, kind, built_in, paste, upload, fine_tuning, *values):
+        """What is known before the start: the text, the cost, and a sentence at each control that cannot stay so."""
+        recipe, base = _recipe(dict(zip(controls, values, strict=True))), None
+        if fine_tuning:
+            base = site.workspace(key).current
+        problems = (_like(base, recipe) if base else recipe).problems()
+        hints = [gr.update(info=_hint(name, problems), elem_classes=_classes(name, problems)) for name in controls]
+        try:
+            text = _text(kind, built_in, paste, upload)
+        except BadInput as error:
+            return [pack_facts("", {}, str(error), warning=True), None, *hints]
+        shown = _describe(text, BUILT_IN[built_in].look_for if kind == FROM_BUILT_IN else "")
+        return [shown, None if problems else _cost(text, recipe, base), *hints]
+
+    changes = [control.change for control in (*source, fine_tune, *settings)]
+    gr.on(changes, tell(plan), inputs, described, trigger_mode="always_last", **QUIET)
+
+    @tell
+    def begin(key, kind, built_in, paste, upload, fine_tuning, *values):
+        workspace, recipe = site.workspace(key), _recipe(dict(zip(controls, values, strict=True)))
+        base = workspace.current if fine_tuning else None
+        workspace.start(_text(kind, built_in, paste, upload), _like(base, recipe) if base else recipe, base)
+        return [_chart_value(key, workspace), recipe.train.learning_rate, *_button_states(workspace)]
+
+    @tell
+    def set_rate(key, learning_rate):
+        site.workspace(key).set_learning_rate(learning_rate)
+
+    def buttons_now(key):
+        return _button_states(site.workspace(key))
+
+    start.click(begin, inputs, [chart, rate, *buttons], **QUIET)
+    for button, method in ((pause, Workspace.pause), (resume, Workspace.resume), (stop, Workspace.stop)):
+
+        @tell
+        def order(key, method=method):
+            method(site.workspace(key))
+            return _button_states(site.workspace(key))
+
+        button.click(order, site.visitor, buttons, queue=False, **QUIET)
+    gr.on([change_rate.click, rate.submit], set_rate, [site.visitor, rate], None, queue=False, **QUIET)
+
+    preset.input(_preset_values, preset, settings, queue=False, **QUIET)
+    gr.on([control.input for control in settings], lambda: CUSTOM, None, preset, queue=False, **QUIET)
+    new_state = chart.state(tell(buttons_now), site.visitor, buttons, queue=False, **QUIET)
+
+    def show(workspace: Workspace, key, *plan_inputs):
+        return [_chart_value(key, workspace), *_button_states(workspace), *plan(key, *plan_inputs)]
+
+    return Tab(inputs, [chart, *buttons, *described], show, [new_state])
+
+
+def _source_controls() -> list[gr.components.Component]:
+    kind = gr.Radio([FROM_BUILT_IN, FROM_PASTE, FROM_UPLOAD], value=FROM_BUILT_IN, label="Text", elem_id="source")
+    built_in = gr.Dropdown(
+        [(corpus.title, name) for name, corpus in BUILT_IN.items()],
+        value=next(iter(BUILT_IN)),
+        label="Built-in text",
+        elem_id="built-in",
+    )
+    paste = gr.Textbox(label="Your text", lines=8, max_lines=12, visible=False, elem_id="paste")
+    upload = gr.File(label=f"Text file, at most {MAX_BYTES // 2**20} MB", visible=False, height=120, elem_id="upload")
+    shown = {FROM_BUILT_IN: built_in, FROM_PASTE: paste, FROM_UPLOAD: upload}
+    kind.change(
+        lambda chosen: [gr.update(visible=chosen == name) for name in shown],
+        kind,
+        list(shown.values()),
+        queue=False,
+        **QUIET,
+    )
+    return [kind, built_in, paste, upload]
+
+
+def _recipe_controls(first: Recipe) -> dict[str, gr.components.Component]:
+    """A control for each setting of a recipe, by the setting's name, in the order in which they stand on the page."""
+    values, made = _values(first), {}
+
+    def add(name: str, control: type, label: str, **kwargs) -> None:
+        label = f"{label} ({name})" if not name.startswith("tokenizer") else label
+        made[name] = control(value=values[name], label=label, info=HINTS[name], elem_id=name, **kwargs)
+
+    def number(name: str, label: str, **kwargs) -> None:
+        add(name, gr.Number, label, **kwargs)
+
+    add(
+        "tokenizer",
+        gr.Radio,
+        "Tokenizer",
+        choices=[(TOKENIZER_TITLES[kind], kind) for kind in TOKENIZER_KINDS],
+    )
+    with gr.Accordion("Model settings", open=False, elem_id="model-settings"):
+        number("tokenizer_vocab_size", "Vocabulary size", precision=0)
+        with gr.Row():
+            add("n_layer", gr.Slider, "Layers", minimum=1, maximum=12, step=1, min_width=140)
+            add("n_head", gr.Slider, "Heads", minimum=1, maximum=16, step=1, min_width=140)
+        with gr.Row():
+            add("n_embd", gr.Slider, "Embedding size, d_model", minimum=8, maximum=512, step=8, min_width=140)
+            add("block_size", gr.Slider, "Context length", minimum=8, maximum=256, step=8, min_width=140)
+        add("position", gr.Radio, "Positions", choices=[(p.capitalize(), p) for p in POSITIONS])
+        add("norm", gr.Radio, "Normalisation", choices=list(zip(("LayerNorm", "RMSNorm"), NORMS, strict=True)))
+        activations = ("GELU", "Squared ReLU", "SwiGLU")
+        add("activation", gr.Radio, "Activation", choices=list(zip(activations, ACTIVATIONS, strict=True)))
+        with gr.Row():
+            add("qk_norm", gr.Checkbox, "Normalise queries and keys", min_width=140)
+            add("bias", gr.Checkbox, "Biases", min_width=140)
+        add("dropout", gr.Slider, "Dropout", minimum=0, maximum=0.9, step=0.05)
+    with gr.Accordion("Training settings", open=False, elem_id="training-settings"):
+        add("optimizer", gr.Radio, "Optimizer", choices=list(zip(("Adam", "AdamW", "Muon"), OPTIMIZERS, strict=True)))
+        for row in (
+            {"max_iters": "Steps", "batch_size": "Batch size"},
+            {"learning_rate": "Learning rate", "min_lr": "Last learning rate"},
+            {"warmup_iters": "Warm-up steps", "weight_decay": "Weight decay"},
+            {"grad_clip": "Gradient clipping", "eval_interval": "Evaluate every"},
+        ):
+            with gr.Row():
+                for name, label in row.items():
+                    whole = {"precision": 0} if isinstance(values[name], int) else {}
+                    number(name, label, min_width=140, **whole)
+        number("seed", "Seed", precision=0)
+    return made
+
+
+def _values(recipe: Recipe) -> dict[str, object]:
+    """A recipe as the values of its controls; the vocabulary size of the model is no setting, the text decides it."""
+    own = {"tokenizer": recipe.tokenizer, "tokenizer_vocab_size": recipe.tokenizer_vocab_size}
+    return own | vars(recipe.model) | vars(recipe.train)
+
+
+def _recipe(values: dict[str, object]) -> Recipe:
+    def config(cls: type):
+        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+
+    return Recipe(
+        "Custom", values["tokenizer"], values["tokenizer_vocab_size"], config(ModelConfig), config(TrainConfig)
+    )
+
+
+def _like(base: Checkpoint, recipe: Recipe) -> Recipe:
+    """The recipe with the model of the checkpoint that it fine-tunes."""
+    return replace(recipe, model=replace(base.config, dropout=recipe.model.dropout))
+
+
+def _preset_values(name: str) -> list:
+    if name not in PRESETS:  # "Custom" is what one arrives at by changing a setting
+        return [gr.skip()] * len(HINTS)
+    values = _values(PRESETS[name])
+    return [values[setting] for setting in HINTS]
+
+
+def _hint(name: str, problems: dict[str, str]) -> str:
+    return f"⚠ {problems[name]}" if name in problems else HINTS[name]
+
+
+def _classes(name: str, problems: dict[str, str]) -> list[str]:
+    return ["problem"] if name in problems else []
+
+
+def _text(kind: str, built_in: str, paste: str, upload: str | None) -> Text:
+    if kind == FROM_PASTE:
+        return pasted(paste)
+    if kind == FROM_UPLOAD:
+        if not upload:
+            raise BadInput("Choose a text file first.")
+        return _uploaded(upload)
+    if built_in not in BUILT_IN:
+        raise BadInput("Choose one of the built-in texts.")
+    return _built_in(built_in)
+
+
+@lru_cache(maxsize=4)
+def _uploaded(path: str) -> Text:
+    return read_text(Path(path))
+
+
+@lru_cache
+def _built_in(name: str) -> Text:
+    return Text(BUILT_IN[name].title, BUILT_IN[name].make(0))
+
+
+def _describe(text: Text, look_for: str) -> dict:
+    figures = {"characters": f"{len(text.text):,}", "different": f"{len(set(text.text)):,}"}
+    return pack_facts(text.name, figures, " ".join(filter(None, (text.note, look_for))))
+
+
+def _cost(text: Text, recipe: Recipe, base: Checkpoint | None) -> dict:
+    """Parameters, memory and time. The vocabulary of words and subwords is taken to be as large as was asked for."""
+    if base:
+        recipe = _like(base, recipe)
+    elif recipe.tokenizer == "char":
+        n_chars = len(set(split(text.text)[0]))
+        recipe = replace(recipe, model=replace(recipe.model, vocab_size=n_chars + 1))
+    else:
+        recipe = replace(recipe, model=replace(recipe.model, vocab_size=recipe.tokenizer_vocab_size))
+    seconds = estimate_seconds(recipe.model, recipe.train)
+    tokens = recipe.train.max_iters * recipe.train.batch_size * recipe.model.block_size
+    return pack_facts(
+        "Before you start",
+        {
+            "parameters": f"{recipe.model.n_params:,}",
+            "memory": f"about {max(1, memory_bytes(recipe.model, recipe.train) // 2**20):,} MB",
+            "time": f"about {duration(seconds)}",
+            "tokens to see": f"{tokens:,}",
+        },
+    )
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(42), duration(150), duration(7_500)
+    ('42 s', '2 min 30 s', '2 h 5 min')
+    """
+    seconds = max(1, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def _button_states(workspace: Workspace) -> list:
+    """Start, Pause, Resume, Stop and the row of the learning rate: what the visitor's run allows now."""
+    state = workspace.active_run.state if workspace.active_run else "none"
+    return [
+        gr.update(interactive=state == "none"),
+        gr.update(interactive=state in ("starting", "running")),
+        gr.update(interactive=state in ("pausing", "paused")),
+        gr.update(interactive=state != "none"),
+        gr.update(visible=state != "none"),
+    ]
+
+
+def _chart_value(key: str, workspace: Workspace) -> dict:
+    """The run that is going; else the past of the model in use, from the run that made it if that was here."""
+    runs, name = workspace.runs.values(), workspace.current.name
+    shown = workspace.active_run or next((run for run in reversed(runs) if run.name == name), None)
+    return {
+        "visitor": key,
+        "run": shown.id if shown else PAST,
+        "name": shown.name if shown else name,
+        "others": [{"run": run.id, "name": run.name} for run in runs if not run.active and run is not shown],
+        "seq": next(_sequence),
+    }
+
+
+def _poll(site: Site):
+    @answer
+    def poll(args):
+        key, run_id, cursor, _ = args
+        try:
+            workspace = site.workspace(key)
+            if run_id == PAST:
+                return _points(past_progress(workspace.current, int(cursor)))
+            return _points(workspace.run(run_id).progress(int(cursor)))
+        except BadInput as error:
+            return {"state": "gone", "message": str(error)}
+
+    return poll
+
+
+def _points(progress: Progress) -> dict:
+    """A run's progress as the chart reads it."""
+    evaluated = [step for step in progress.steps if step.val_loss is not None]
+    references = progress.references
+    return {
+        "name": progress.name,
+        "state": progress.state,
+        "message": progress.message,
+        "step": progress.step,
+        "max_iters": progress.max_iters,
+        "cursor": progress.cursor,
+        "train": [[s.step, s.train_loss, s.learning_rate, s.grad_norm] for s in progress.steps],
+        "val_cursor": progress.n_evaluated_before,
+        "val": [[s.step, s.val_loss, s.sample] for s in evaluated],
+        "tokens_per_second": progress.tokens_per_second,
+        "seconds": progress.seconds,
+        "seconds_left": progress.seconds_left,
+        "references": vars(references) if references else None,
+        "final_loss": progress.final_loss,
+        "val_tokens": progress.val_tokens,
+    }
