@@ -10,7 +10,7 @@ import torch
 from playground.checkpoint import Checkpoint
 from playground.config import ModelConfig, Recipe, TrainConfig
 from playground.corpus import Text
-from playground.runs import write_sample
+from playground.generation import write_sample
 from playground.training import make_trainer, train
 
 torch.set_num_threads(1)  # models this small are slower on two, and the sums of one thread are always the same

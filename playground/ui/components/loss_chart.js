@@ -263,8 +263,8 @@ function showFinal() {
   const final = latest.final_loss;
   find(".final").hidden = !Number.isFinite(final);
   if (!Number.isFinite(final)) return;
-  const tokens = whole(latest.val_tokens);
-  const text = `Loss over the whole validation part (${tokens} tokens): ${threeDecimals(final)} nats per token.`;
+  const tokens = Number.isFinite(latest.val_tokens) ? ` (${whole(latest.val_tokens)} tokens)` : "";
+  const text = `Loss over the whole validation part${tokens}: ${threeDecimals(final)} nats per token.`;
   setText(find(".final"), text);
 }
 

@@ -1,0 +1,40 @@
+# Two commands: `make run` serves the page, `make test` runs every test. Both need only Python 3.11 or newer.
+
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: run test check format pictures chromium
+
+run: .venv/.run
+	$(BIN)/python app.py
+
+test: .venv/.test chromium
+	$(BIN)/python -m pytest
+
+check: .venv/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: .venv/.test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The pictures in the README, taken from the real page.
+pictures: .venv/.test chromium
+	$(BIN)/python docs/take_pictures.py
+
+.venv/.run: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/.test: requirements-test.txt .venv/.run
+	$(BIN)/pip install --quiet -r requirements-test.txt
+	touch $@
+
+# The browser tests drive the system's Chromium: Debian's package where we may install it, else Playwright's own.
+chromium: .venv/.test
+	@if command -v chromium > /dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-noto-core; \
+	else $(BIN)/playwright install chromium; fi

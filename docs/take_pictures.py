@@ -1,0 +1,36 @@
+"""Takes the README's pictures, one of every tab, from the real page in Chromium: `make pictures`."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from playground.ui.page import TABS, build, launch  # noqa: E402 - the project's root comes first
+
+PICTURES = ROOT / "docs" / "pictures"
+ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def main() -> None:
+    _, url, _ = launch(build(), prevent_thread_lock=True, quiet=True)
+    PICTURES.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(url)
+        page.locator("#chart canvas").wait_for()
+        for title in TABS:
+            page.get_by_role("tab", name=title, exact=True).click()
+            if title == "Generate":
+                page.get_by_role("button", name="Generate", exact=True).click()
+            page.wait_for_timeout(4000)  # until what moves has come to rest
+            page.screenshot(path=PICTURES / f"{title.lower()}.png", full_page=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
