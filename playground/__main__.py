@@ -13,7 +13,7 @@ from playground import checkpoint as checkpoints
 from playground.checkpoint import FILE_NAME, Checkpoint, TrainStep
 from playground.config import PRESETS, Recipe
 from playground.corpora import BUILT_IN
-from playground.corpus import Text, read_text
+from playground.corpus import Text, built_in, read_text
 from playground.errors import BadInput
 from playground.evaluation import evaluate
 from playground.generation import GenerationStep, Sampling, stream_generate, write_sample
@@ -122,7 +122,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 def _text(file: str) -> Text:
     """A file's text; a built-in corpus by its name, unless there is a file of that name."""
     if file in BUILT_IN and not Path(file).exists():
-        return Text(BUILT_IN[file].title, BUILT_IN[file].make(0))
+        return built_in(file)
     return read_text(Path(file))
 
 

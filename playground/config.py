@@ -204,10 +204,8 @@ PRESETS = {
     "modern": Recipe(
         "Modern Llama style",
         "bpe",
-        512,
-        replace(_SMALL, n_layer=6, n_head=6, n_embd=192, block_size=128, qk_norm=False),
-        TrainConfig(
-            max_iters=600, optimizer="adamw", learning_rate=2e-3, min_lr=2e-4, weight_decay=0.1, warmup_iters=60
-        ),
+        1_024,
+        replace(_SMALL, qk_norm=False),
+        TrainConfig(max_iters=1_200, batch_size=16, eval_interval=60),
     ),
 }

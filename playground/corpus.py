@@ -7,11 +7,13 @@ import hashlib
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from playground.corpora import BUILT_IN
 from playground.errors import BadInput
 from playground.tokenizer import Tokenizer, without_surrogates
 
@@ -73,6 +75,14 @@ def decode(data: bytes, name: str) -> Text:
             raise BadInput(f"{name} is {what}, not plain text: copy the text out of it and paste it instead.")
     text, note = _decode_marked(data, name) or _decode_unmarked(data, name)
     return _checked(Text(name, text, note))
+
+
+@lru_cache
+def built_in(name: str) -> Text:
+    """One of the corpora that need no file, by its name in `BUILT_IN`. Raises BadInput for any other."""
+    if name not in BUILT_IN:
+        raise BadInput(f"There is no built-in text of this name: choose one of {', '.join(BUILT_IN)}.")
+    return Text(BUILT_IN[name].title, BUILT_IN[name].make(0))
 
 
 def pasted(text: str) -> Text:

@@ -626,7 +626,7 @@ def assert_sound_or_refused(data: bytes) -> None:
     assert_same(from_bytes(to_bytes(checkpoint)), checkpoint)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(edits=st.data())
 def test_changed_bytes_give_a_sound_checkpoint_or_a_refusal(edits, tiny_checkpoint):
     data = bytearray(to_bytes(tiny_checkpoint))
@@ -653,7 +653,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(edits=st.data())
 def test_any_other_value_in_the_header_gives_a_sound_checkpoint_or_a_refusal(edits, about, tiny_checkpoint):
     changed = json.loads(json.dumps(about))

@@ -13,8 +13,8 @@ from playground.checkpoint import TrainStep, from_bytes, to_bytes
 from playground.config import OPTIMIZERS, Recipe, TrainConfig
 from playground.corpus import Text, get_batch
 from playground.errors import BadInput
-from playground.model import GPT
 from playground.generation import write_sample
+from playground.model import GPT
 from playground.training import (
     EMBEDDING_RATE,
     ESTIMATE_TOKENS,
@@ -163,7 +163,7 @@ def test_muons_step_is_the_orthogonal_part_of_the_gradient(small_text, small_rec
         if not name.startswith("h.") or not gradients[name].any() or weight.dim() < 2:
             continue
         U, S, Vt = torch.linalg.svd(gradients[name], full_matrices=False)
-        assert S.max() > 5 * S.median()  # far from orthogonal itself
+        assert S.max() > 10 * S.min()  # far from orthogonal itself
         update = (weights[name] - weight) / learning_rate  # (16, 16) or (16, 64): not taller than wide, so not scaled
         stretch = (U.T @ update @ Vt.T).diagonal()  # of each of the gradient's directions
         assert stretch.max() < 1.3 and (stretch > 0.6).float().mean() > 0.9
@@ -320,7 +320,7 @@ def test_an_unreachable_target_changes_nothing(small_text, small_recipe):
 def test_resuming_goes_on_bit_for_bit(optimizer, small_text, small_recipe):
     def make(seed: int = 1337) -> Trainer:
         return trainer_of(
-            small_text, small_recipe, dropout=0.2, sampler=write_sample, optimizer=optimizer, seed=seed, eval_interval=4
+            small_text, small_recipe, dropout=0.2, sampler=write_sample, optimizer=optimizer, seed=seed, eval_interval=7
         )
 
     straight = make()

@@ -29,7 +29,13 @@ def build(site: Site) -> Tab:
                 write = gr.Button("Generate", variant="primary", elem_id="generate", min_width=120)
                 stop = gr.Button("Stop", elem_id="stop-generating", min_width=80)
             output = gr.Textbox(
-                label="Text", lines=12, max_lines=24, interactive=False, buttons=["copy"], elem_id="generated"
+                label="Text",
+                lines=12,
+                max_lines=24,
+                interactive=False,
+                buttons=["copy"],
+                placeholder="What the model writes appears here.",
+                elem_id="generated",
             )
         with gr.Column(scale=2, min_width=320):
             temperature = gr.Slider(

@@ -1,6 +1,7 @@
 """The page: five tabs around one checkpoint."""
 
 import os
+import threading
 from pathlib import Path
 
 # Before gradio is imported: no calls to other hosts, and no summing up of all past events at each new one.
@@ -80,6 +81,7 @@ def launch(demo: gr.Blocks, **kwargs) -> tuple:
 
     GRADIO_SERVER_NAME, GRADIO_SERVER_PORT and GRADIO_ROOT_PATH are Gradio's own and hold.
     """
+    threading.Thread(target=tokenizer.prepare, name="prepare", daemon=True).start()
     # One thread an operation: two busy ones on two cores stand still as soon as anything else runs (40 ms a step
     # became 340 beside a browser), and several runs side by side use the cores anyway.
     torch.set_num_threads(1)

@@ -7,8 +7,7 @@ import gradio as gr
 
 from playground.checkpoint import Checkpoint
 from playground.config import TOKENIZER_KINDS
-from playground.corpora import BUILT_IN
-from playground.corpus import split
+from playground.corpus import built_in, split
 from playground.errors import BadInput
 from playground.runs import Workspace
 from playground.tokenizer import BPETokenizer, Tokenizer, train_tokenizer
@@ -82,7 +81,13 @@ def _compared(workspace: Workspace, kind: str) -> tuple[Tokenizer, str]:
     for run in workspace.runs.values():
         if run.trainer and run.trainer.corpus.sha256 == trained_on:
             return _learned(kind, run.text.text), "the model's text"
-    return _learned(kind, BUILT_IN["stories"].make(0)), "the built-in stories"
+    return _learned(kind, built_in("stories").text), "the built-in stories"
+
+
+def prepare() -> None:
+    """Learns the tokenizers that the first visitor sees beside the shipped model's, about a second's work."""
+    for kind in TOKENIZER_KINDS:
+        _learned(kind, built_in("stories").text)
 
 
 @lru_cache(maxsize=8)

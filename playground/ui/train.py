@@ -21,7 +21,7 @@ from playground.config import (
     memory_bytes,
 )
 from playground.corpora import BUILT_IN
-from playground.corpus import MAX_BYTES, Text, pasted, read_text, split
+from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text, split
 from playground.errors import BadInput
 from playground.runs import Progress, Workspace, past_progress
 from playground.training import estimate_seconds
@@ -86,7 +86,7 @@ def build(site: Site) -> Tab:
                 resume = gr.Button("Resume", interactive=False, elem_id="resume", min_width=80)
                 stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80)
             chart = loss_chart(_poll(site), elem_id="chart")
-            with gr.Row(visible=False, equal_height=True) as rate_row:
+            with gr.Row(visible=False) as rate_row:
                 rate = gr.Number(label="Learning rate from now on", minimum=1e-6, maximum=10, elem_id="rate", scale=3)
                 change_rate = gr.Button("Change", scale=1, min_width=90, elem_id="change-rate")
 
@@ -95,7 +95,7 @@ def build(site: Site) -> Tab:
     described = [text_facts, plan_facts, *settings]
     inputs = [site.visitor, *source, fine_tune, *settings]
 
-    def plan(key, kind, built_in, paste, upload, fine_tuning, *values):
+    def plan(key, kind, name, paste, upload, fine_tuning, *values):
         """What is known before the start: the text, the cost, and a sentence at each control that cannot stay so."""
         recipe, base = _recipe(dict(zip(controls, values, strict=True))), None
         if fine_tuning:
@@ -103,20 +103,21 @@ def build(site: Site) -> Tab:
         problems = (_like(base, recipe) if base else recipe).problems()
         hints = [gr.update(info=_hint(name, problems), elem_classes=_classes(name, problems)) for name in controls]
         try:
-            text = _text(kind, built_in, paste, upload)
+            text = _text(kind, name, paste, upload)
         except BadInput as error:
-            return [pack_facts("", {}, str(error), warning=True), None, *hints]
-        shown = _describe(text, BUILT_IN[built_in].look_for if kind == FROM_BUILT_IN else "")
+            given = bool(paste if kind == FROM_PASTE else upload)
+            return [pack_facts("", {}, str(error), warning=given), None, *hints]
+        shown = _describe(text, BUILT_IN[name].look_for if kind == FROM_BUILT_IN else "")
         return [shown, None if problems else _cost(text, recipe, base), *hints]
 
     changes = [control.change for control in (*source, fine_tune, *settings)]
     gr.on(changes, tell(plan), inputs, described, trigger_mode="always_last", **QUIET)
 
     @tell
-    def begin(key, kind, built_in, paste, upload, fine_tuning, *values):
+    def begin(key, kind, name, paste, upload, fine_tuning, *values):
         workspace, recipe = site.workspace(key), _recipe(dict(zip(controls, values, strict=True)))
         base = workspace.current if fine_tuning else None
-        workspace.start(_text(kind, built_in, paste, upload), _like(base, recipe) if base else recipe, base)
+        workspace.start(_text(kind, name, paste, upload), _like(base, recipe) if base else recipe, base)
         return [_chart_value(key, workspace), recipe.train.learning_rate, *_button_states(workspace)]
 
     @tell
@@ -137,7 +138,13 @@ def build(site: Site) -> Tab:
         button.click(order, site.visitor, buttons, queue=False, **QUIET)
     gr.on([change_rate.click, rate.submit], set_rate, [site.visitor, rate], None, queue=False, **QUIET)
 
-    preset.input(_preset_values, preset, settings, queue=False, **QUIET)
+    def fill(name):
+        values = (
+            _values(PRESETS[name]) if name in PRESETS else {}
+        )  # "Custom" is where one arrives by changing a setting
+        return [values.get(setting, gr.skip()) for setting in controls]
+
+    preset.input(fill, preset, settings, queue=False, **QUIET)
     gr.on([control.input for control in settings], lambda: CUSTOM, None, preset, queue=False, **QUIET)
     new_state = chart.state(tell(buttons_now), site.visitor, buttons, queue=False, **QUIET)
 
@@ -149,15 +156,15 @@ def build(site: Site) -> Tab:
 
 def _source_controls() -> list[gr.components.Component]:
     kind = gr.Radio([FROM_BUILT_IN, FROM_PASTE, FROM_UPLOAD], value=FROM_BUILT_IN, label="Text", elem_id="source")
-    built_in = gr.Dropdown(
+    corpus = gr.Dropdown(
         [(corpus.title, name) for name, corpus in BUILT_IN.items()],
         value=next(iter(BUILT_IN)),
         label="Built-in text",
         elem_id="built-in",
     )
     paste = gr.Textbox(label="Your text", lines=8, max_lines=12, visible=False, elem_id="paste")
-    upload = gr.File(label=f"Text file, at most {MAX_BYTES // 2**20} MB", visible=False, height=120, elem_id="upload")
-    shown = {FROM_BUILT_IN: built_in, FROM_PASTE: paste, FROM_UPLOAD: upload}
+    upload = gr.File(label=f"Text file, at most {MAX_BYTES // 2**20} MB", visible=False, height=150, elem_id="upload")
+    shown = {FROM_BUILT_IN: corpus, FROM_PASTE: paste, FROM_UPLOAD: upload}
     kind.change(
         lambda chosen: [gr.update(visible=chosen == name) for name in shown],
         kind,
@@ -165,7 +172,7 @@ def _source_controls() -> list[gr.components.Component]:
         queue=False,
         **QUIET,
     )
-    return [kind, built_in, paste, upload]
+    return [kind, corpus, paste, upload]
 
 
 def _recipe_controls(first: Recipe) -> dict[str, gr.components.Component]:
@@ -173,7 +180,8 @@ def _recipe_controls(first: Recipe) -> dict[str, gr.components.Component]:
     values, made = _values(first), {}
 
     def add(name: str, control: type, label: str, **kwargs) -> None:
-        label = f"{label} ({name})" if not name.startswith("tokenizer") else label
+        if name in ("n_layer", "n_head", "n_embd", "block_size", "qk_norm", "max_iters", "min_lr", "warmup_iters"):
+            label = f"{label} ({name})"  # the field's own name, where it is another
         made[name] = control(value=values[name], label=label, info=HINTS[name], elem_id=name, **kwargs)
 
     def number(name: str, label: str, **kwargs) -> None:
@@ -187,12 +195,10 @@ def _recipe_controls(first: Recipe) -> dict[str, gr.components.Component]:
     )
     with gr.Accordion("Model settings", open=False, elem_id="model-settings"):
         number("tokenizer_vocab_size", "Vocabulary size", precision=0)
-        with gr.Row():
-            add("n_layer", gr.Slider, "Layers", minimum=1, maximum=12, step=1, min_width=140)
-            add("n_head", gr.Slider, "Heads", minimum=1, maximum=16, step=1, min_width=140)
-        with gr.Row():
-            add("n_embd", gr.Slider, "Embedding size, d_model", minimum=8, maximum=512, step=8, min_width=140)
-            add("block_size", gr.Slider, "Context length", minimum=8, maximum=256, step=8, min_width=140)
+        add("n_layer", gr.Slider, "Layers", minimum=1, maximum=12, step=1)
+        add("n_head", gr.Slider, "Heads", minimum=1, maximum=16, step=1)
+        add("n_embd", gr.Slider, "Embedding size, d_model", minimum=8, maximum=512, step=8)
+        add("block_size", gr.Slider, "Context length", minimum=8, maximum=256, step=8)
         add("position", gr.Radio, "Positions", choices=[(p.capitalize(), p) for p in POSITIONS])
         add("norm", gr.Radio, "Normalisation", choices=list(zip(("LayerNorm", "RMSNorm"), NORMS, strict=True)))
         activations = ("GELU", "Squared ReLU", "SwiGLU")
@@ -237,13 +243,6 @@ def _like(base: Checkpoint, recipe: Recipe) -> Recipe:
     return replace(recipe, model=replace(base.config, dropout=recipe.model.dropout))
 
 
-def _preset_values(name: str) -> list:
-    if name not in PRESETS:  # "Custom" is what one arrives at by changing a setting
-        return [gr.skip()] * len(HINTS)
-    values = _values(PRESETS[name])
-    return [values[setting] for setting in HINTS]
-
-
 def _hint(name: str, problems: dict[str, str]) -> str:
     return f"⚠ {problems[name]}" if name in problems else HINTS[name]
 
@@ -252,16 +251,14 @@ def _classes(name: str, problems: dict[str, str]) -> list[str]:
     return ["problem"] if name in problems else []
 
 
-def _text(kind: str, built_in: str, paste: str, upload: str | None) -> Text:
+def _text(kind: str, name: str, paste: str, upload: str | None) -> Text:
     if kind == FROM_PASTE:
         return pasted(paste)
     if kind == FROM_UPLOAD:
         if not upload:
             raise BadInput("Choose a text file first.")
         return _uploaded(upload)
-    if built_in not in BUILT_IN:
-        raise BadInput("Choose one of the built-in texts.")
-    return _built_in(built_in)
+    return built_in(name)
 
 
 @lru_cache(maxsize=4)
@@ -269,13 +266,8 @@ def _uploaded(path: str) -> Text:
     return read_text(Path(path))
 
 
-@lru_cache
-def _built_in(name: str) -> Text:
-    return Text(BUILT_IN[name].title, BUILT_IN[name].make(0))
-
-
 def _describe(text: Text, look_for: str) -> dict:
-    figures = {"characters": f"{len(text.text):,}", "different": f"{len(set(text.text)):,}"}
+    figures = {"characters": f"{len(text.text):,}", "distinct": f"{len(set(text.text)):,}"}
     return pack_facts(text.name, figures, " ".join(filter(None, (text.note, look_for))))
 
 

@@ -8,13 +8,16 @@ const FONT = "12px system-ui, sans-serif";
 const LABEL_HEIGHT = 15;
 const DRAG_PIXELS = 6; // a shorter drag is a click
 const STATES = {
+  starting: "Starting",
   running: "Training",
+  pausing: "Pausing",
   paused: "Paused",
   finished: "Finished",
   stopped: "Stopped",
   failed: "Failed",
   gone: "This run is no longer on the server.",
 };
+const ACTIVE = ["starting", "running", "pausing", "paused"]; // there is more to ask for
 
 // Where things stand in a point of `train` and of `val`.
 const STEP = 0;
@@ -116,7 +119,7 @@ function receive(reply) {
   const drawn = whatIsDrawn();
   const gone = reply.state === "gone";
   latest = gone ? { ...latest, state: "gone", message: reply.message } : reply;
-  live = ["running", "paused"].includes(reply.state);
+  live = ACTIVE.includes(reply.state);
   const evaluated = !gone && absorb(reply);
   showFigures();
   if (whatIsDrawn() !== drawn) redraw();

@@ -1,0 +1,293 @@
+"""The command line, where neither gradio nor matplotlib can be imported."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from playground.__main__ import main
+from playground.checkpoint import FILE_NAME, load, save
+from playground.config import PRESETS
+from playground.corpora import BUILT_IN
+from playground.evaluation import evaluate
+from playground.generation import Sampling, stream_generate
+from playground.training import Trainer, full_loss, make_trainer
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def playground(tmp_path_factory):
+    """Runs `python -m playground …` in a process in which the page's packages are as good as not installed."""
+    stubs = tmp_path_factory.mktemp("stubs")
+    for package in ("gradio", "matplotlib"):
+        (stubs / f"{package}.py").write_text(f"raise ImportError('{package} is not installed')\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(stubs), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+
+    def run(*args: object) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "playground", *map(str, args)]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, cwd=stubs, timeout=120)
+
+    for package in ("gradio", "matplotlib"):
+        with pytest.raises(subprocess.CalledProcessError):
+            subprocess.run(
+                [sys.executable, "-c", f"import {package}"], env=environment, check=True, capture_output=True
+            )
+    return run
+
+
+@pytest.fixture(scope="module")
+def verses(small_text, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "verses.txt"
+    path.write_text(small_text.text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(playground, verses, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A folder with a checkpoint trained by the command line, and what the command said. One step reaches loss 99."""
+    out = tmp_path_factory.mktemp("runs") / "new" / "folder"
+    return out, playground("train", verses, "--out", out, "--preset", "tiny", "--target-val-loss", 99, "--json")
+
+
+@pytest.fixture
+def folder(tiny_checkpoint, tmp_path) -> Path:
+    """A folder with the tiny checkpoint, as `train --out` leaves one."""
+    save(tiny_checkpoint, tmp_path / "tiny" / FILE_NAME)
+    return tmp_path / "tiny"
+
+
+# --- train ------------------------------------------------------------------------------------------------------------
+
+
+def test_train_saves_a_checkpoint_and_reports_in_json(trained, small_text):
+    out, done = trained
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)  # nothing else stands there
+    checkpoint = load(out)
+    assert figures == {
+        "val_loss": checkpoint.val_loss,
+        "val_tokens": len(small_text.text) - int(0.9 * len(small_text.text)) - 1,
+        "steps": 1,
+        "seconds": checkpoint.history[-1].seconds,
+        "parameters": sum(weight.numel() for weight in checkpoint.weights.values()),
+        "interrupted": False,
+        "checkpoint": str(out / FILE_NAME),
+    }
+    assert checkpoint.provenance[0].name == "verses.txt" and checkpoint.provenance[0].n_chars == len(small_text.text)
+    assert checkpoint.config.n_embd == PRESETS["tiny"].model.n_embd
+
+
+def test_the_reported_loss_is_over_the_whole_validation_part(trained, small_text):
+    checkpoint = load(trained[0])
+    trainer = make_trainer(small_text, PRESETS["tiny"])
+    assert checkpoint.val_loss == pytest.approx(full_loss(checkpoint.model, trainer.corpus.val), rel=1e-6)
+
+
+def test_training_has_a_progress_bar_on_stderr(trained):
+    _, done = trained
+    assert "/400" in done.stderr and "step" in done.stderr and "validation" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_train_takes_a_built_in_corpus_by_name(tmp_path, capsys):
+    assert main(["train", "sums", "--out", str(tmp_path), "--preset", "tiny", "--target-val-loss", "99"]) == 0
+    sentence = capsys.readouterr().out
+    checkpoint = load(tmp_path)
+    assert checkpoint.provenance[0].name == BUILT_IN["sums"].title
+    assert checkpoint.provenance[0].n_chars == len(BUILT_IN["sums"].make(0))
+    assert sentence.startswith(f"Validation loss {checkpoint.val_loss:.4f} over all ")
+    assert sentence.endswith(f"Saved to {tmp_path / FILE_NAME}.\n") and sentence.count("\n") == 1
+
+
+def test_a_file_comes_before_a_built_in_corpus_of_its_name(small_text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("sums").write_text(small_text.text)
+    assert main(["train", "sums", "--out", "out", "--preset", "tiny", "--target-val-loss", "99"]) == 0
+    assert load(Path("out")).provenance[0].name == "sums"
+    assert load(Path("out")).provenance[0].n_chars == len(small_text.text)
+
+
+def test_the_seed_decides_the_weights(trained, verses, tmp_path, capsys):
+    default_seed = load(trained[0])
+    for name, seed in (("same", "1337"), ("other", "5")):
+        train = ["train", str(verses), "--out", str(tmp_path / name), "--preset", "tiny", "--target-val-loss", "99"]
+        assert main([*train, "--seed", seed]) == 0
+    assert load(tmp_path / "same").val_loss == pytest.approx(default_seed.val_loss, rel=1e-6)
+    assert load(tmp_path / "other").val_loss != pytest.approx(default_seed.val_loss, rel=1e-6)
+    assert load(tmp_path / "other").train_config.seed == 5
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_train_knows_every_preset(preset, small_text, tmp_path, capsys):
+    long_text = tmp_path / "long.txt"
+    long_text.write_text(small_text.text * 3)
+    train = ["train", str(long_text), "--out", str(tmp_path / "out"), "--preset", preset, "--target-val-loss", "99"]
+    assert main(train) == 0
+    recipe, checkpoint = PRESETS[preset], load(tmp_path / "out")
+    assert checkpoint.config == replace(recipe.model, vocab_size=checkpoint.tokenizer.vocab_size)
+    assert checkpoint.tokenizer.kind == recipe.tokenizer and checkpoint.train_config == recipe.train
+
+
+def test_ctrl_c_ends_the_training_and_saves_what_was_learned(verses, tmp_path, monkeypatch, capsys):
+    step = Trainer.step
+
+    def step_until_the_third(self: Trainer):
+        if self.n_steps == 3:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", step_until_the_third)
+    assert main(["train", str(verses), "--out", str(tmp_path), "--preset", "tiny", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["interrupted"] is True and figures["steps"] == load(tmp_path).step == 3
+
+
+def test_a_run_that_diverges_saves_its_last_good_weights(verses, tmp_path, monkeypatch, capsys):
+    """Its sentence says that they are kept, and hours may have gone into them."""
+    step = Trainer.step
+
+    def poisoned_third_step(self: Trainer):
+        if self.n_steps == 3:
+            self.model.lm_head.weight.data.fill_(math.nan)
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", poisoned_third_step)
+    assert main(["train", str(verses), "--out", str(tmp_path), "--preset", "tiny"]) == 2
+    assert "no longer a finite number" in capsys.readouterr().err
+    assert load(tmp_path).step == 1 and math.isfinite(load(tmp_path).val_loss)
+
+
+# --- generate ---------------------------------------------------------------------------------------------------------
+
+
+def test_generate_writes_the_same_text_for_the_same_seed(playground, folder, tiny_checkpoint, capsys):
+    args = ["generate", str(folder), "--prompt", "the goose", "--max-new-tokens", "40", "--top-k", "5"]
+    done = playground(*args, "--temperature", "0.9", "--seed", "3")
+    assert done.returncode == 0 and done.stderr == ""
+    steps = stream_generate(tiny_checkpoint, "the goose", 40, Sampling(0.9, top_k=5), seed=3)
+    assert done.stdout == "the goose" + "".join(step.text for step in steps) + "\n"
+
+    texts = []
+    for seed in ("3", "4"):
+        assert main([*args, "--temperature", "0.9", "--seed", seed]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == done.stdout != texts[1]
+
+
+def test_a_prompt_that_is_not_utf8_does_no_harm(folder, capsys):
+    """A byte that is not UTF-8 reaches Python as half a surrogate pair, which cannot be printed."""
+    assert main(["generate", str(folder), "--prompt", "the \udcff goose", "--max-new-tokens", "3"]) == 0
+    assert capsys.readouterr().out.startswith("the ")
+
+
+def test_generate_in_json_has_a_progress_bar(folder, tiny_checkpoint, capsys):
+    args = ["generate", str(folder), "--prompt", "the", "--max-new-tokens", "20", "--seed", "1", "--top-p", "0.9"]
+    assert main([*args, "--json"]) == 0
+    out, err = capsys.readouterr()
+    steps = stream_generate(tiny_checkpoint, "the", 20, Sampling(0.8, top_p=0.9), seed=1)
+    assert json.loads(out) == {"prompt": "the", "text": "".join(step.text for step in steps)}
+    assert "20/20" in err and "token" in err
+
+
+def test_greedy_generation_needs_no_seed(folder, capsys):
+    texts = []
+    for seed in ("1", "2"):
+        assert main(["generate", str(folder), "--prompt", "the", "--temperature", "0", "--seed", seed]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] and len(texts[0]) == len("the") + 200 + len("\n")
+
+
+# --- evaluate ---------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_says_what_evaluate_says(playground, folder, tiny_checkpoint, small_text, verses):
+    done = playground("evaluate", folder, verses, "--json")
+    assert done.returncode == 0 and done.stderr == ""
+    figures, expected = json.loads(done.stdout), asdict(evaluate(tiny_checkpoint, small_text.text))
+    assert figures == pytest.approx(expected, rel=1e-6)
+    assert figures["n_tokens"] == figures["n_chars"] == len(small_text.text) - 1  # characters, all but the first
+    assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))
+    assert figures["bits_per_char"] == pytest.approx(figures["loss"] / math.log(2))
+
+
+def test_evaluate_takes_the_checkpoints_file_and_writes_a_sentence(folder, verses, tiny_checkpoint, small_text, capsys):
+    assert main(["evaluate", str(folder / FILE_NAME), str(verses)]) == 0
+    figures = evaluate(tiny_checkpoint, small_text.text)
+    assert capsys.readouterr().out == (
+        f"Loss {figures.loss:.4f} nats a token, perplexity {figures.perplexity:.3f}, "
+        f"{figures.bits_per_char:.4f} bits a character, over {figures.n_tokens:,} tokens.\n"
+    )
+
+
+def test_evaluate_measures_a_hopeless_model_too(tiny_checkpoint, verses, tmp_path, capsys):
+    """A loss of thousands of nats is finite, but e to it is not."""
+    weights = tiny_checkpoint.weights | {"lm_head.weight": tiny_checkpoint.weights["lm_head.weight"] * 1e6}
+    save(replace(tiny_checkpoint, weights=weights), tmp_path / FILE_NAME)
+    code, out = main(["evaluate", str(tmp_path), str(verses), "--json"]), capsys.readouterr().out
+    assert code == 2 or json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["loss"] > 1000
+
+
+# --- Errors -----------------------------------------------------------------------------------------------------------
+
+
+def assert_one_sentence(stderr: str) -> None:
+    assert stderr.startswith("playground: ") and stderr.endswith(".\n") and stderr.count("\n") == 1
+    assert "Traceback" not in stderr
+
+
+def test_an_error_is_one_sentence_on_stderr(playground, tmp_path):
+    done = playground("train", tmp_path / "nowhere.txt", "--out", tmp_path / "out")
+    assert done.returncode == 2 and done.stdout == ""
+    assert_one_sentence(done.stderr)
+    assert "nowhere.txt" in done.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        ("train {tmp}/nowhere.txt --out {tmp}/out", "nowhere.txt"),
+        ("train {tmp} --out {tmp}/out", "not a file"),
+        ("train {tmp}/empty.txt --out {tmp}/out", "empty"),
+        ("train {tmp}/short.txt --out {tmp}/out", "tokens"),
+        ("train {tmp}/verses.txt --out {tmp}/out --seed -1", "seed"),
+        ("train {tmp}/verses.txt --out {tmp}/short.txt --preset tiny --target-val-loss 99", "short.txt"),
+        ("generate {tmp}/nowhere --prompt the", "no checkpoint at"),
+        ("generate {tmp} --prompt the", "no checkpoint at"),
+        ("generate {tmp}/short.txt --prompt the", "not a checkpoint"),
+        ("generate {tmp}/tiny --prompt=", "prompt is empty"),
+        ("generate {tmp}/tiny --prompt 0123", "knows nothing in this prompt"),
+        ("generate {tmp}/tiny --prompt the --temperature -1", "Temperature"),
+        ("generate {tmp}/tiny --prompt the --temperature nan", "Temperature"),
+        ("generate {tmp}/tiny --prompt the --top-k 99999", "Top-k"),
+        ("generate {tmp}/tiny --prompt the --top-p 0", "Top-p"),
+        ("generate {tmp}/tiny --prompt the --max-new-tokens 0", "number of tokens"),
+        ("generate {tmp}/tiny --prompt the --seed -1", "seed"),
+        ("evaluate {tmp}/nowhere {tmp}/verses.txt", "no checkpoint at"),
+        ("evaluate {tmp}/tiny {tmp}/nowhere.txt", "nowhere.txt"),
+        ("evaluate {tmp}/tiny {tmp}/letter.txt", "too short"),
+        ("evaluate {tmp}/tiny {tmp}/empty.txt", "empty"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(args, part, folder, tmp_path, small_text, capsys):
+    texts = {"empty.txt": "", "letter.txt": "a", "short.txt": "too short", "verses.txt": small_text.text}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    assert main(args.format(tmp=tmp_path).split()) == 2
+    out, err = capsys.readouterr()
+    last_line = err.replace("\r", "\n").splitlines(keepends=True)[-1]  # after a progress bar
+    assert_one_sentence(last_line)
+    assert part in last_line and out == ""
+
+
+@pytest.mark.parametrize("args", ["", "sing", "train", "train x", "generate x", "train x --out y --preset huge"])
+def test_a_command_that_is_none_is_explained(args, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(args.split())
+    assert caught.value.code == 2
+    assert "usage: python -m playground" in capsys.readouterr().err
