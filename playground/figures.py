@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from playground.inspection import Inspection
 
 MOST_LABELS = 64  # tokens that can still be told apart along an axis
-SIGNS = str.maketrans({" ": "·", "\n": "↵", "\t": "⇥", "$": r"\$"})  # $ would begin a formula
+SIGNS = str.maketrans({" ": "·", "\n": "↵", "\t": "⇥"})
 
 
 def attention_figure(inspection: Inspection, layer: int | None, head: int | None, caption: str) -> Figure:
@@ -27,6 +27,8 @@ def attention_figure(inspection: Inspection, layer: int | None, head: int | None
     if len(labels) <= MOST_LABELS:
         axes.set_xticks(range(len(labels)), labels, rotation=90, family="monospace", fontsize=7)
         axes.set_yticks(range(len(labels)), labels, family="monospace", fontsize=7)
+    for text in (axes.title, *axes.get_xticklabels(), *axes.get_yticklabels()):
+        text.set_parse_math(False)  # a "$" in a name or a token does not begin a formula
     return figure
 
 

@@ -77,7 +77,7 @@ def answer(function: Callable) -> Callable:
             return function(args)
         except BadInput as error:
             return {"error": str(error)}
-        except (TypeError, ValueError, KeyError, IndexError):
+        except (TypeError, ValueError, KeyError, IndexError, OverflowError):
             return {"error": "The page asked for something that is not there: reload it."}
 
     return handle
