@@ -10,14 +10,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from playground import checkpoint as checkpoints
-from playground.checkpoint import FILE_NAME, Checkpoint, TrainStep
+from playground.checkpoint import FILE_NAME, TrainStep
 from playground.config import PRESETS, Recipe
 from playground.corpora import BUILT_IN
 from playground.corpus import Text, built_in, read_text
 from playground.errors import BadInput
 from playground.evaluation import evaluate
 from playground.generation import GenerationStep, Sampling, stream_generate, write_sample
-from playground.training import Trainer, make_trainer, train
+from playground.tokenizer import without_surrogates
+from playground.training import Diverged, Trainer, make_trainer, train
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,8 +32,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_train(args: argparse.Namespace) -> None:
+    _make_folder(args.out)  # before the training, not after
     trainer = make_trainer(_text(args.file), _recipe(args), sampler=write_sample)
-    interrupted = _follow(trainer, args.target_val_loss)
+    try:
+        interrupted = _follow(trainer, args.target_val_loss)
+    except Diverged:  # the trainer is back at its last good weights
+        checkpoints.save(trainer.checkpoint(trainer.corpus.name, trainer.val_loss()), args.out / FILE_NAME)
+        raise
     val_loss = trainer.val_loss()
     result = trainer.checkpoint(trainer.corpus.name, val_loss)
     checkpoints.save(result, args.out / FILE_NAME)
@@ -54,18 +60,19 @@ def run_train(args: argparse.Namespace) -> None:
 
 def run_generate(args: argparse.Namespace) -> None:
     sampling = Sampling(args.temperature, args.top_k, args.top_p)
-    steps = stream_generate(_load(args.dir), args.prompt, args.max_new_tokens, sampling, args.seed)
+    prompt = without_surrogates(args.prompt)  # what was not UTF-8 on the command line
+    steps = stream_generate(checkpoints.load(args.dir), prompt, args.max_new_tokens, sampling, args.seed)
     if args.json:
-        _report({"prompt": args.prompt, "text": "".join(step.text for step in _bar(steps, args))}, "", True)
+        _report({"prompt": prompt, "text": "".join(step.text for step in _bar(steps, args))}, "", True)
         return
-    print(args.prompt, end="", flush=True)
+    print(prompt, end="", flush=True)
     for step in steps:
         print(step.text, end="", flush=True)
     print()
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
-    figures = asdict(evaluate(_load(args.dir), read_text(args.file).text))
+    figures = asdict(evaluate(checkpoints.load(args.dir), read_text(args.file).text))
     sentence = (
         f"Loss {figures['loss']:.4f} nats a token, perplexity {figures['perplexity']:.3f}, "
         f"{figures['bits_per_char']:.4f} bits a character, over {figures['n_tokens']:,} tokens."
@@ -126,8 +133,11 @@ def _text(file: str) -> Text:
     return read_text(Path(file))
 
 
-def _load(path: Path) -> Checkpoint:
-    return checkpoints.load(path)
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be made a folder ({error.strerror}): choose another for --out.") from error
 
 
 def _follow(trainer: Trainer, target_val_loss: float | None) -> bool:

@@ -5,7 +5,6 @@ Reading one never runs code from it, so a stranger's file can be opened; every p
 """
 
 import json
-import math
 from dataclasses import asdict, astuple, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +15,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from playground.config import ModelConfig, TrainConfig
+from playground.config import ModelConfig, TrainConfig, is_number, quote
 from playground.errors import BadInput
 from playground.model import GPT
-from playground.tokenizer import Tokenizer, tokenizer_from_dict
+from playground.tokenizer import Tokenizer, tokenizer_from_dict, without_surrogates
 
 FORMAT = "transformer-playground-1"
 FILE_NAME = "checkpoint.safetensors"
@@ -106,11 +105,7 @@ def load(path: Path) -> Checkpoint:
 
 def from_bytes(data: bytes) -> Checkpoint:
     """The checkpoint in the bytes of an uploaded file. Raises `BadInput` that says what is wrong with it."""
-    about = _read_header(data)
-    try:
-        tensors = load_tensors(data)
-    except (SafetensorError, ValueError) as error:
-        raise BadInput("The checkpoint is damaged or cut short: download it again from where it came from.") from error
+    about, stored = _read_header(data)
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise BadInput("This safetensors file was not saved by the playground: it lacks the playground's own header.")
     config = ModelConfig.from_dict(about.get("config"))
@@ -120,12 +115,19 @@ def from_bytes(data: bytes) -> Checkpoint:
             f"The checkpoint does not fit together: its tokenizer has {tokenizer.vocab_size:,} tokens, "
             f"its model {config.vocab_size:,}. Upload one as the playground saved it."
         )
-    _check_weights(tensors, config)
+    _check_shapes(stored, config)
+    try:
+        weights = load_tensors(data)
+    except SafetensorError as error:
+        raise BadInput("The checkpoint is damaged or cut short: download it again from where it came from.") from error
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise BadInput(f"The checkpoint's weights are broken: {name} holds numbers that are not finite.")
     return Checkpoint(
         name=clean_name(about.get("name")),
         config=config,
         tokenizer=tokenizer,
-        weights=tensors,
+        weights=weights,
         train_config=TrainConfig.from_dict(about.get("train_config")),
         history=tuple(_records(TrainStep, about.get("history"))),
         provenance=tuple(_records(Provenance, about.get("provenance"))),
@@ -134,44 +136,49 @@ def from_bytes(data: bytes) -> Checkpoint:
 
 
 def clean_name(name: object) -> str:
-    """A name as it may be shown and used in a file's name: one line, no control characters, at most 80 characters."""
-    printable = "".join(c if c.isprintable() else " " for c in str(name or ""))
-    return " ".join(printable.split())[:MAX_NAME] or "Untitled"
+    """A name as it may be shown and used in a file's name: one printable line of at most 80 characters, no path."""
+    fitting = "".join(c if c.isprintable() and c not in "/\\" else " " for c in str(name or ""))
+    shortened = " ".join(fitting.split())[:MAX_NAME].strip()
+    return shortened if shortened.strip(".") else "Untitled"
 
 
-def _read_header(data: bytes) -> object:
-    """The playground's JSON from a safetensors header: 8 bytes of length, then JSON, our text under __metadata__."""
-    if data[:2] == b"PK" or data[:1] == b"\x80":
-        raise BadInput(
-            "This is a PyTorch or pickle file, which can run code when it is opened, so it is not: "
-            "upload a .safetensors checkpoint downloaded from the playground."
-        )
+def _read_header(data: bytes) -> tuple[object, dict]:
+    """The playground's JSON from a safetensors file, and what the file says of its tensors, by their names.
+
+    The format: 8 bytes of length, then that much JSON, our text under __metadata__; then the tensors' bytes.
+    """
     length = int.from_bytes(data[:8], "little")
     try:
         if not 2 <= length <= len(data) - 8:
             raise ValueError("the header does not fit into the file")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-        return json.loads(metadata.get("playground", "null"))
+        stored = json.loads(data[8 : 8 + length])
+        metadata = stored.pop("__metadata__", None) or {}
+        return json.loads(metadata.get("playground", "null")), stored
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        if data[:2] == b"PK" or data[:1] == b"\x80":  # a ZIP archive, as torch.save makes, or a bare pickle
+            raise BadInput(
+                "This is a PyTorch or pickle file, which can run code when it is opened, so it is not: "
+                "upload a .safetensors checkpoint downloaded from the playground."
+            ) from error
         raise BadInput(
             "This is not a checkpoint, or its beginning is damaged: upload a .safetensors file downloaded here."
         ) from error
 
 
-def _check_weights(tensors: dict[str, Tensor], config: ModelConfig) -> None:
-    with torch.device("meta"):  # shapes only: a forged configuration must not cost memory
-        expected = {name: tuple(weight.shape) for name, weight in GPT(config).state_dict().items()}
-    if set(tensors) != set(expected):
-        name = sorted(set(tensors) ^ set(expected))[0]
-        raise BadInput(f"The checkpoint's weights do not belong to its configuration: {name[:MAX_NAME]!r} is amiss.")
-    for name, weight in tensors.items():
-        if tuple(weight.shape) != expected[name] or weight.dtype != torch.float32:
+def _check_shapes(stored: dict, config: ModelConfig) -> None:
+    """Compares what the file says of its tensors with what the model has, before any of them takes memory."""
+    with torch.device("meta"):
+        expected = {name: list(weight.shape) for name, weight in GPT(config).state_dict().items()}
+    if set(stored) != set(expected):
+        name = sorted(set(stored) ^ set(expected))[0]
+        raise BadInput(f"The checkpoint's weights do not belong to its configuration: {quote(name)} is amiss.")
+    for name, entry in stored.items():
+        shape, dtype = (entry.get("shape"), entry.get("dtype")) if isinstance(entry, dict) else (None, None)
+        if shape != expected[name] or dtype != "F32":
             raise BadInput(
-                f"The checkpoint's weights do not fit its configuration: {name} is {tuple(weight.shape)} "
-                f"{str(weight.dtype).removeprefix('torch.')}, not {expected[name]} float32."
+                f"The checkpoint's weights do not fit its configuration: {name} is {quote(shape)} of {quote(dtype)}, "
+                f"not {expected[name]} of 'F32'."
             )
-        if not weight.isfinite().all():
-            raise BadInput(f"The checkpoint's weights are broken: {name} holds numbers that are not finite.")
 
 
 def _records(cls: type, rows: object):
@@ -183,14 +190,13 @@ def _records(cls: type, rows: object):
 
 
 def _value(name: str, kind: object, value: object):
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     fits = {
-        int: number and isinstance(value, int),
-        float: number,
+        int: is_number(value) and isinstance(value, int),
+        float: is_number(value),
         str: isinstance(value, str),
-        float | None: number or value is None,
+        float | None: is_number(value) or value is None,
         str | None: isinstance(value, str) or value is None,
     }[kind]
     if not fits:
-        raise BadInput(f"The checkpoint's {name} is not what the playground saves: {str(value)[:MAX_NAME]!r}.")
-    return value
+        raise BadInput(f"The checkpoint's {name} is not what the playground saves: {quote(value)}.")
+    return without_surrogates(value) if isinstance(value, str) else value

@@ -1,6 +1,7 @@
 """Every setting of a model and of a training run, what each may be, and what a run will cost."""
 
 import math
+import sys
 from dataclasses import dataclass, field, fields, replace
 
 from playground.errors import BadInput
@@ -12,6 +13,24 @@ OPTIMIZERS = ("adam", "adamw", "muon")
 TOKENIZER_KINDS = ("char", "word", "bpe")
 
 BYTES_PER_FLOAT = 4
+MAX_QUOTED = 60  # characters
+
+
+def is_number(value: object) -> bool:
+    """Whether a stranger's value is a number that a float can hold: no NaN, no infinity, no True, no 10**400."""
+    whole_or_real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return whole_or_real and -sys.float_info.max <= value <= sys.float_info.max
+
+
+def is_whole(value: object) -> bool:
+    """Whether a stranger's value is a whole number; 3.0 is one, as a slider may send it."""
+    return is_number(value) and value == int(value)
+
+
+def quote(value: object) -> str:
+    """A stranger's value as a sentence may quote it."""
+    shown = repr(value)
+    return shown if len(shown) <= MAX_QUOTED else shown[:MAX_QUOTED] + "…"
 
 
 def _one_of(*choices: str, default: str):
@@ -52,14 +71,13 @@ class _Checked:
 
 def _problem(f, value) -> str | None:
     if choices := f.metadata.get("choices"):
-        return None if value in choices else f"{value!r} is not one of {', '.join(choices)}."
+        return None if value in choices else f"{quote(value)} is not one of {', '.join(choices)}."
     if f.type is bool:
-        return None if isinstance(value, bool) else f"{value!r} is neither true nor false."
-    whole = f.type is int
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
-        return f"{value!r} is not a {'whole ' if whole else ''}number."
+        return None if isinstance(value, bool) else f"{quote(value)} is neither true nor false."
+    if not is_number(value) or (f.type is int and not isinstance(value, int)):
+        return f"{quote(value)} is not a {'whole ' if f.type is int else ''}number."
     low, high = f.metadata["range"]
-    return None if low <= value <= high else f"{value} is outside {low:,} to {high:,}."
+    return None if low <= value <= high else f"{value:,} is outside {low:,} to {high:,}."
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,11 @@ import torch
 
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
+from playground.tokenizer import Tokenizer
 from playground.training import full_loss
+
+LARGEST_EXPONENT = 700  # e to more than 709 is no float
+MAX_TOKEN = 256  # characters; no token is longer
 
 
 @dataclass(frozen=True)
@@ -27,5 +31,12 @@ def evaluate(checkpoint: Checkpoint, text: str) -> Evaluation:
     if len(ids) < 2:
         raise BadInput("The text is too short to measure a loss on: give at least two tokens.")
     loss, n_tokens = full_loss(checkpoint.model, torch.tensor(ids)), len(ids) - 1
-    n_chars = max(1, len(text) - len(checkpoint.tokenizer.decode(ids[:1])))
-    return Evaluation(loss, math.exp(loss), loss * n_tokens / n_chars / math.log(2), n_tokens, n_chars)
+    n_chars = max(1, len(text) - _first_length(checkpoint.tokenizer, text))
+    perplexity = math.exp(loss) if loss < LARGEST_EXPONENT else math.inf
+    return Evaluation(loss, perplexity, loss * n_tokens / n_chars / math.log(2), n_tokens, n_chars)
+
+
+def _first_length(tokenizer: Tokenizer, text: str) -> int:
+    """How many characters the first token, which is not predicted, stands for. A part of a character counts as one."""
+    first = tokenizer.tokens(text[:MAX_TOKEN])[0]
+    return 1 if first.kind == "bytes" else len(first.text)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from playground.checkpoint import Checkpoint
+from playground.config import is_number, is_whole
 from playground.errors import BadInput
 from playground.model import GPT
 from playground.tokenizer import StreamDecoder, Tokenizer
@@ -33,11 +34,11 @@ class Sampling:
 
     def validate(self, vocab_size: int) -> None:
         """Raises `BadInput` for settings that no distribution can follow."""
-        if not _is_number(self.temperature) or not 0 <= self.temperature <= MAX_TEMPERATURE:
+        if not is_number(self.temperature) or not 0 <= self.temperature <= MAX_TEMPERATURE:
             raise BadInput(f"Temperature must be a number from 0 (always the likeliest) to {MAX_TEMPERATURE:g}.")
-        if not _is_number(self.top_k) or self.top_k != int(self.top_k) or not 0 <= self.top_k <= vocab_size:
+        if not is_whole(self.top_k) or not 0 <= self.top_k <= vocab_size:
             raise BadInput(f"Top-k must be a whole number from 0 (off) to {vocab_size:,}, the size of the vocabulary.")
-        if not _is_number(self.top_p) or not 0 < self.top_p <= 1:
+        if not is_number(self.top_p) or not 0 < self.top_p <= 1:
             raise BadInput("Top-p must be a number above 0 and at most 1 (off).")
 
 
@@ -64,8 +65,9 @@ def next_token_probs(logits: Tensor, sampling: Sampling) -> Tensor:
         probs[logits.argmax()] = 1.0
         return probs
     order = logits.sort(descending=True, stable=True).indices
-    n_kept = sampling.top_k or len(logits)
-    probs = (logits / sampling.temperature).index_fill(0, order[n_kept:], -math.inf).softmax(-1)
+    n_kept = int(sampling.top_k) or len(logits)
+    scaled = (logits - logits.max()) / sampling.temperature  # the largest is 0, so a tiny temperature cannot overflow
+    probs = scaled.index_fill(0, order[n_kept:], -math.inf).softmax(-1)
     if sampling.top_p < 1:
         before = probs[order].cumsum(-1) - probs[order]  # probability of all that is likelier
         probs = probs.index_fill(0, order[before >= sampling.top_p], 0.0)
@@ -115,9 +117,9 @@ def stream_generate(
     checkpoint: Checkpoint, prompt: str, max_new_tokens: int, sampling: Sampling, seed: int
 ) -> Iterator[GenerationStep]:
     """Goes on from the prompt, token by token. The same seed and settings give the same text."""
-    if not _is_number(max_new_tokens) or not 1 <= max_new_tokens <= MAX_NEW_TOKENS:
-        raise BadInput(f"The number of tokens must be from 1 to {MAX_NEW_TOKENS:,}.")
-    if not _is_number(seed) or not 0 <= seed <= MAX_SEED:
+    if not is_whole(max_new_tokens) or not 1 <= max_new_tokens <= MAX_NEW_TOKENS:
+        raise BadInput(f"The number of tokens must be a whole number from 1 to {MAX_NEW_TOKENS:,}.")
+    if not is_whole(seed) or not 0 <= seed <= MAX_SEED:
         raise BadInput(f"The seed must be a whole number from 0 to {MAX_SEED:,}.")
     sampling.validate(checkpoint.config.vocab_size)
     ids = encode_prompt(checkpoint.tokenizer, prompt)
@@ -132,7 +134,3 @@ def _stream(checkpoint: Checkpoint, ids: list[int], max_new_tokens: int, samplin
         if n == max_new_tokens:
             text += decoder.flush()
         yield GenerationStep(token, probability, text)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

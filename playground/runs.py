@@ -17,7 +17,7 @@ from playground.config import ModelConfig, Recipe, TrainConfig, memory_bytes
 from playground.corpus import References, Text, reference_losses
 from playground.errors import BadInput
 from playground.generation import write_sample
-from playground.training import Diverged, Trainer, make_trainer
+from playground.training import Diverged, Trainer, fine_tuning, make_trainer
 
 MAX_WORKSPACES = 64
 MAX_CHECKPOINTS = 30
@@ -194,11 +194,12 @@ class Workspace:
         with self._lock:
             if self.active_run:
                 raise BadInput("A run of yours is still going: stop it, or let it finish, before you start another.")
-            _check_affordable(recipe)
+            _check_affordable(fine_tuning(recipe, start) if start else recipe)
             name = self._free_name(text.name, {run.name for run in self.runs.values()} | set(self.checkpoints))
             run = Run(name, text, lambda: make_trainer(text, recipe, start, write_sample), self.keep)
             self.runs[run.id] = run
-            for old in [run_id for run_id, run in self.runs.items() if not run.active][: len(self.runs) - MAX_RUNS]:
+            ended = [run_id for run_id, run in self.runs.items() if not run.active]
+            for old in ended[: max(0, len(self.runs) - MAX_RUNS)]:
                 del self.runs[old]
             return run
 

@@ -143,10 +143,9 @@ class Trainer:
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Changes the schedule's height from the next step on."""
+        replace(self.train_config, learning_rate=learning_rate, min_lr=0.0).validate()
         min_lr = min(self.train_config.min_lr, learning_rate)
-        changed = replace(self.train_config, learning_rate=learning_rate, min_lr=min_lr)
-        changed.validate()
-        self.train_config = changed
+        self.train_config = replace(self.train_config, learning_rate=learning_rate, min_lr=min_lr)
 
     def step(self) -> TrainStep:
         """One optimisation step, and an evaluation when one is due. Raises `Diverged` at a loss that is not finite."""
@@ -154,16 +153,13 @@ class Trainer:
         step, config = self.n_steps + 1, self.train_config
         learning_rate = get_lr(step, config)
         loss, grad_norm = self._backward()
-        if not math.isfinite(loss) or not math.isfinite(grad_norm):
-            self._back_to_good_weights()
-            raise Diverged(
-                f"The loss was no longer a finite number at step {step}, so training stopped; the weights of step "
-                f"{self.n_steps} are kept. Try a learning rate of {config.learning_rate / 4:.2g}, or a longer warm-up."
-            )
+        self._stop_unless_finite(loss, grad_norm)
         self._move(learning_rate)
         val_loss = sample = None
         if step == 1 or step % config.eval_interval == 0 or step == config.max_iters:
-            val_loss, sample = self._evaluate()
+            val_loss = full_loss(self.model, self.corpus.val, ESTIMATE_TOKENS)
+            self._stop_unless_finite(val_loss)
+            sample = self._write_sample()
         self.seconds += perf_counter() - started
         self.history.append(TrainStep(step, loss, learning_rate, grad_norm, self.seconds, val_loss, sample))
         if val_loss is not None:
@@ -226,14 +222,22 @@ class Trainer:
             optimizer.step()
         self.model.zero_grad(set_to_none=True)
 
-    def _evaluate(self) -> tuple[float | None, str | None]:
-        val_loss = full_loss(self.model, self.corpus.val, ESTIMATE_TOKENS)
-        if not math.isfinite(val_loss):
-            return None, None  # the next step's loss will not be finite either, and stops the run
+    def _stop_unless_finite(self, *numbers: float) -> None:
+        if all(map(math.isfinite, numbers)):
+            return
+        step = self.n_steps + 1
+        self._back_to_good_weights()
+        raise Diverged(
+            f"The loss was no longer a finite number at step {step}, so training stopped; the weights of step "
+            f"{self.n_steps} are kept. Try a learning rate of {self.train_config.learning_rate / 4:.2g}, or a longer "
+            "warm-up."
+        )
+
+    def _write_sample(self) -> str | None:
         self.model.eval()
         sample = self.sampler(self.model, self.tokenizer) if self.sampler else None
         self.model.train()
-        return val_loss, sample
+        return sample
 
     def _keep_good_weights(self) -> None:
         self._good = (self.n_steps, _copy(self.model.state_dict()))
@@ -245,6 +249,11 @@ class Trainer:
         del self.history[n_steps:]
 
 
+def fine_tuning(recipe: Recipe, start: Checkpoint) -> Recipe:
+    """The recipe with the shape of the checkpoint that it goes on from; only the dropout can still be chosen."""
+    return replace(recipe, model=replace(start.config, dropout=recipe.model.dropout))
+
+
 def make_trainer(
     text: Text, recipe: Recipe, start: Checkpoint | None = None, sampler: Sampler | None = None
 ) -> Trainer:
@@ -254,7 +263,7 @@ def make_trainer(
     that checkpoint's and only the recipe's training settings count.
     """
     if start:
-        config, tokenizer = replace(start.config, dropout=recipe.model.dropout), start.tokenizer
+        config, tokenizer = fine_tuning(recipe, start).model, start.tokenizer
     else:
         tokenizer = train_tokenizer(recipe.tokenizer, split(text.text)[0], recipe.tokenizer_vocab_size)
         config = replace(recipe.model, vocab_size=tokenizer.vocab_size)

@@ -86,7 +86,8 @@ def build(site: Site) -> Tab:
         **QUIET,
     )
     stop.click(None, None, None, cancels=[writing], **QUIET)
-    prompt.input(follow, [site.visitor, prompt, *settings], bars, queue=False, trigger_mode="always_last", **QUIET)
+    # Not `input`: Gradio's text box sends that for printable keys alone, not when text is pasted or deleted.
+    prompt.change(follow, [site.visitor, prompt, *settings], bars, queue=False, trigger_mode="always_last", **QUIET)
     # In the page alone: the bars hold the logits.
     gr.on(
         [control.change for control in settings],

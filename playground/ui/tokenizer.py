@@ -47,7 +47,8 @@ def build(site: Site) -> Tab:
     def cut(key, text):
         return _views(site.workspace(key), text)
 
-    text.input(cut, [site.visitor, text], views, queue=False, trigger_mode="always_last", **QUIET)
+    # Not `input`: Gradio's text box sends that for printable keys alone, not when text is pasted or deleted.
+    text.change(cut, [site.visitor, text], views, queue=False, trigger_mode="always_last", **QUIET)
 
     def show(workspace: Workspace, key, text):
         text = fitting_prompt(workspace.current, text)

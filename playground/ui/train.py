@@ -24,7 +24,7 @@ from playground.corpora import BUILT_IN
 from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text, split
 from playground.errors import BadInput
 from playground.runs import Progress, Workspace, past_progress
-from playground.training import estimate_seconds
+from playground.training import estimate_seconds, fine_tuning
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.loss_chart import loss_chart
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
@@ -100,7 +100,7 @@ def build(site: Site) -> Tab:
         recipe, base = _recipe(dict(zip(controls, values, strict=True))), None
         if fine_tuning:
             base = site.workspace(key).current
-        problems = (_like(base, recipe) if base else recipe).problems()
+        problems = (fine_tuning(recipe, base) if base else recipe).problems()
         hints = [gr.update(info=_hint(name, problems), elem_classes=_classes(name, problems)) for name in controls]
         try:
             text = _text(kind, name, paste, upload)
@@ -117,7 +117,7 @@ def build(site: Site) -> Tab:
     def begin(key, kind, name, paste, upload, fine_tuning, *values):
         workspace, recipe = site.workspace(key), _recipe(dict(zip(controls, values, strict=True)))
         base = workspace.current if fine_tuning else None
-        workspace.start(_text(kind, name, paste, upload), _like(base, recipe) if base else recipe, base)
+        workspace.start(_text(kind, name, paste, upload), recipe, base)
         return [_chart_value(key, workspace), recipe.train.learning_rate, *_button_states(workspace)]
 
     @tell
@@ -238,11 +238,6 @@ def _recipe(values: dict[str, object]) -> Recipe:
     )
 
 
-def _like(base: Checkpoint, recipe: Recipe) -> Recipe:
-    """The recipe with the model of the checkpoint that it fine-tunes."""
-    return replace(recipe, model=replace(base.config, dropout=recipe.model.dropout))
-
-
 def _hint(name: str, problems: dict[str, str]) -> str:
     return f"⚠ {problems[name]}" if name in problems else HINTS[name]
 
@@ -274,7 +269,7 @@ def _describe(text: Text, look_for: str) -> dict:
 def _cost(text: Text, recipe: Recipe, base: Checkpoint | None) -> dict:
     """Parameters, memory and time. The vocabulary of words and subwords is taken to be as large as was asked for."""
     if base:
-        recipe = _like(base, recipe)
+        recipe = fine_tuning(recipe, base)
     elif recipe.tokenizer == "char":
         n_chars = len(set(split(text.text)[0]))
         recipe = replace(recipe, model=replace(recipe.model, vocab_size=n_chars + 1))
