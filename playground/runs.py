@@ -88,9 +88,11 @@ class Run:
     def __init__(self, name: str, text: Text, make: Callable[[], Trainer], publish: Callable[[Checkpoint], None]):
         self.id, self.name, self.text = secrets.token_urlsafe(16), name, text
         self.state, self.message = "starting", ""
-        self.trainer: Trainer | None = None
+        self.trainer: Trainer | None = None  # while the run is active
+        self.checkpoint: Checkpoint | None = None  # the latest it has published
         self.references: References | None = None
         self.final_loss: float | None = None
+        self.val_tokens: int | None = None
         self._make, self._publish = make, publish
         self._wanted = "running"
         self._changed = threading.Condition()
@@ -110,24 +112,17 @@ class Run:
         self._want("stopped")
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        if self.trainer:
-            self.trainer.set_learning_rate(learning_rate)
+        if trainer := self.trainer:  # which another thread may be about to let go
+            trainer.set_learning_rate(learning_rate)
 
     def progress(self, cursor: int = 0) -> Progress:
         """What happened from the step at `cursor` on."""
-        known = {"name": self.name, "state": self.state, "message": self.message}
-        if not self.trainer:
+        known = {"name": self.name, "state": self.state, "message": self.message, "references": self.references}
+        past = self.trainer or self.checkpoint  # both know history, config and train_config
+        if not past:
             return _progress((), ModelConfig(), TrainConfig(), 0, **known)
-        return _progress(
-            list(self.trainer.history),
-            self.trainer.config,
-            self.trainer.train_config,
-            cursor,
-            references=self.references,
-            final_loss=self.final_loss,
-            val_tokens=len(self.trainer.corpus.val) - 1,
-            **known,
-        )
+        known |= {"final_loss": self.final_loss, "val_tokens": self.val_tokens}
+        return _progress(list(past.history), past.config, past.train_config, cursor, **known)
 
     def _want(self, state: str) -> None:
         with self._changed:
@@ -140,8 +135,9 @@ class Run:
         try:
             self.trainer = self._make()
             self.references = reference_losses(self.trainer.corpus, self.trainer.config.vocab_size)
+            self.val_tokens = len(self.trainer.corpus.val) - 1  # the first is not predicted
             self._train()
-            self._leave("finished" if self.trainer.finished else "stopped", "")
+            self._leave("finished" if self.trainer.finished else "stopped")
         except Diverged as error:
             self._leave("failed", str(error))
         except BadInput as error:
@@ -165,13 +161,15 @@ class Run:
         with self._changed:
             self._changed.wait_for(lambda: self._wanted != "paused")
 
-    def _leave(self, state: str, message: str) -> None:
+    def _leave(self, state: str, message: str = "") -> None:
         self._hand_over()
+        self.trainer = None  # with its optimizers and its copies of the weights, five times what the checkpoint takes
         self.state, self.message = state, message
 
     def _hand_over(self) -> None:
         self.final_loss = self.trainer.val_loss()
-        self._publish(self.trainer.checkpoint(self.name, self.final_loss))
+        self.checkpoint = self.trainer.checkpoint(self.name, self.final_loss)
+        self._publish(self.checkpoint)
 
 
 class Workspace:

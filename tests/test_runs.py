@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from playground import runs
-from playground.checkpoint import TrainStep
-from playground.corpus import Text, reference_losses
+from playground.checkpoint import Checkpoint, TrainStep
+from playground.corpus import Corpus, Text, reference_losses
 from playground.errors import BadInput
 from playground.generation import write_sample
 from playground.runs import MAX_CHECKPOINTS, MAX_RUNS, Run, Workspace, Workspaces, past_progress
@@ -83,6 +83,10 @@ SHORT = Text("short.txt", "ab")  # no run on it gets further than its first chec
 # --- A run from start to end ------------------------------------------------------------------------------------------
 
 
+def corpus_of(text: Text, checkpoint: Checkpoint) -> Corpus:
+    return Corpus.build(text, checkpoint.tokenizer, checkpoint.config.block_size)
+
+
 def test_a_run_finishes_and_publishes_its_checkpoint(workspace, small_text, small_recipe):
     run = join(workspace.start(small_text, small_recipe))
     assert (run.state, run.message, run.name) == ("finished", "", "verses.txt")
@@ -91,16 +95,16 @@ def test_a_run_finishes_and_publishes_its_checkpoint(workspace, small_text, smal
     published = workspace.current
     assert published is workspace.checkpoints["verses.txt"]
     assert published.step == 30 and published.provenance[0].name == "verses.txt"
-    assert published.val_loss == run.final_loss == full_loss(published.model, run.trainer.corpus.val)
+    assert published.val_loss == run.final_loss == full_loss(published.model, corpus_of(small_text, published).val)
     assert published.history[-1].sample == write_sample(published.model, published.tokenizer)
 
     progress = run.progress()
     assert (progress.name, progress.state, progress.step, progress.max_iters) == ("verses.txt", "finished", 30, 30)
     assert progress.seconds == published.history[-1].seconds and progress.seconds_left is None
     assert progress.tokens_per_second == pytest.approx(30 * 8 * 16 / progress.seconds)
-    assert progress.references == reference_losses(run.trainer.corpus, published.config.vocab_size)
+    assert progress.references == reference_losses(corpus_of(small_text, published), published.config.vocab_size)
     assert progress.final_loss == published.val_loss
-    assert progress.val_tokens == len(run.trainer.corpus.val) - 1
+    assert progress.val_tokens == len(corpus_of(small_text, published).val) - 1
 
 
 def test_a_run_in_a_thread_learns_what_a_loop_learns(workspace, small_text, small_recipe):
@@ -118,7 +122,7 @@ def test_a_run_in_a_thread_learns_what_a_loop_learns(workspace, small_text, smal
         seen = run.progress().step
         wait_until(lambda seen=seen: run.progress().step > seen or not run.active, "the next step")
 
-    assert without_clock(join(run).trainer.history) == without_clock(in_a_loop.history)
+    assert without_clock(join(run).checkpoint.history) == without_clock(in_a_loop.history)
     weights = in_a_loop.model.state_dict()
     assert all(torch.equal(weight, weights[name]) for name, weight in workspace.current.weights.items())
 
@@ -262,7 +266,7 @@ def test_a_run_that_diverges_publishes_its_last_good_weights(workspace, small_te
     assert kept.name == "verses.txt" and kept.step >= 10 and kept.step % 10 == 0
     assert kept.step == run.progress().step
     assert all(weight.isfinite().all() for weight in kept.weights.values())
-    assert kept.val_loss == run.final_loss == full_loss(kept.model, run.trainer.corpus.val)
+    assert kept.val_loss == run.final_loss == full_loss(kept.model, corpus_of(small_text, kept).val)
 
 
 def test_a_defect_of_ours_is_told_and_logged(workspace, small_text, small_recipe, monkeypatch):

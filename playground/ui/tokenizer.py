@@ -78,9 +78,8 @@ def _view(tokenizer: Tokenizer, text: str, note: str, current: bool = True) -> d
 
 def _compared(workspace: Workspace, kind: str) -> tuple[Tokenizer, str]:
     """Another tokenizer, learned from the text of the model in use; from the stories where that text is not here."""
-    trained_on = workspace.current.provenance[-1].sha256 if workspace.current.provenance else ""
     for run in workspace.runs.values():
-        if run.trainer and run.trainer.corpus.sha256 == trained_on:
+        if run.checkpoint and run.checkpoint.provenance == workspace.current.provenance:
             return _learned(kind, run.text.text), "the model's text"
     return _learned(kind, built_in("stories").text), "the built-in stories"
 
