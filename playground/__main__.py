@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -162,7 +163,8 @@ def _bar(steps: Iterable[GenerationStep], args: argparse.Namespace) -> Iterable[
 
 
 def _report(figures: dict, sentence: str, as_json: bool) -> None:
-    print(json.dumps(figures) if as_json else sentence)
+    strict = {name: None if figure == math.inf else figure for name, figure in figures.items()}  # JSON has no infinity
+    print(json.dumps(strict, allow_nan=False) if as_json else sentence)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from playground.config import ModelConfig, Recipe, TrainConfig, memory_bytes
 from playground.corpus import References, Text, reference_losses
 from playground.errors import BadInput
 from playground.generation import write_sample
-from playground.training import Diverged, Trainer, fine_tuning, make_trainer
+from playground.training import Diverged, Trainer, make_trainer, planned_model
 
 MAX_WORKSPACES = 64
 MAX_CHECKPOINTS = 30
@@ -126,7 +126,7 @@ class Run:
 
     def _want(self, state: str) -> None:
         with self._changed:
-            if self.active:
+            if self.active and self._wanted != "stopped":
                 self._wanted = state
                 self._changed.notify_all()
 
@@ -141,10 +141,10 @@ class Run:
         except Diverged as error:
             self._leave("failed", str(error))
         except BadInput as error:
-            self.state, self.message = "failed", str(error)
-        except Exception as error:
-            self.state, self.message = "failed", "Training failed by a defect of ours; its report is in the log."
-            raise error
+            self.message, self.state = str(error), "failed"
+        except Exception:
+            self.message, self.state = "Training failed by a defect of ours; its report is in the log.", "failed"
+            raise
 
     def _train(self) -> None:
         while not self.trainer.finished and self._wanted != "stopped":
@@ -164,7 +164,7 @@ class Run:
     def _leave(self, state: str, message: str = "") -> None:
         self._hand_over()
         self.trainer = None  # with its optimizers and its copies of the weights, five times what the checkpoint takes
-        self.state, self.message = state, message
+        self.message, self.state = message, state  # the state last: whoever sees it finds the message there
 
     def _hand_over(self) -> None:
         self.final_loss = self.trainer.val_loss()
@@ -192,7 +192,7 @@ class Workspace:
         with self._lock:
             if self.active_run:
                 raise BadInput("A run of yours is still going: stop it, or let it finish, before you start another.")
-            _check_affordable(fine_tuning(recipe, start) if start else recipe)
+            _check_affordable(text, recipe, start)
             name = self._free_name(text.name, {run.name for run in self.runs.values()} | set(self.checkpoints))
             run = Run(name, text, lambda: make_trainer(text, recipe, start, write_sample), self.keep)
             self.runs[run.id] = run
@@ -202,22 +202,23 @@ class Workspace:
             return run
 
     def pause(self) -> None:
-        if self.active_run:
-            self.active_run.pause()
+        if run := self.active_run:
+            run.pause()
 
     def resume(self) -> None:
-        if self.active_run:
-            self.active_run.resume()
+        if run := self.active_run:
+            run.resume()
 
     def stop(self) -> None:
-        if self.active_run:
-            self.active_run.stop()
+        if run := self.active_run:
+            run.stop()
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Changes the rate of the run that is going, from its next step on."""
-        if not self.active_run:
+        run = self.active_run
+        if not run:
             raise BadInput("No run is going, so there is no learning rate to change: start one first.")
-        self.active_run.set_learning_rate(learning_rate)
+        run.set_learning_rate(learning_rate)
 
     def run(self, run_id: str) -> Run:
         if run_id not in self.runs:
@@ -263,10 +264,10 @@ class Workspace:
         return next(n for n in (name if i == 1 else f"{name} ({i})" for i in count(1)) if n not in taken)
 
 
-def _check_affordable(recipe: Recipe) -> None:
-    for name, sentence in recipe.problems().items():
+def _check_affordable(text: Text, recipe: Recipe, start: Checkpoint | None) -> None:
+    for name, sentence in (recipe.train if start else recipe).problems().items():
         raise BadInput(f"{name}: {sentence}")
-    needed = memory_bytes(recipe.model, recipe.train)
+    needed = memory_bytes(planned_model(text, recipe, start), recipe.train)
     if needed > MAX_RUN_BYTES:
         raise BadInput(
             f"This run would need about {needed / 2**30:.1f} GB of memory, and {MAX_RUN_BYTES / 2**30:.0f} GB are the "

@@ -182,9 +182,9 @@ class CharTokenizer(LookupTokenizer):
 class WordTokenizer(LookupTokenizer):
     """Every word is a token, with the space before it; so is every run of punctuation or white space.
 
-    >>> tokenizer = WordTokenizer.train("to be or not to be", vocab_size=4)
+    >>> tokenizer = WordTokenizer.train("to be or not to be", vocab_size=6)
     >>> [token.text for token in tokenizer.tokens("to be or")], tokenizer.encode("to be or")
-    (['to', ' be', ' or'], [1, 0, 2])
+    (['to', ' be', ' or'], [4, 0, 2])
     """
 
     kind = "word"
@@ -192,13 +192,14 @@ class WordTokenizer(LookupTokenizer):
 
     @classmethod
     def train(cls, text: str, vocab_size: int) -> "WordTokenizer":
-        """The vocab_size - 1 most frequent words, the one seen first where two are equally frequent; then unknown.
+        """The vocab_size - 1 most frequent words, then unknown. Equally frequent ones stand in the alphabet's order, so
+        that a vocabulary, which goes with every checkpoint, does not tell the order of a text.
 
         BadInput if vocab_size is not from 2 to MAX_VOCAB.
         """
         check_vocab_size(vocab_size, smallest=2)
         counts = Counter(split_chunks(text))
-        return cls(word for word, _ in counts.most_common(vocab_size - 1))
+        return cls(sorted(counts, key=lambda word: (-counts[word], word))[: vocab_size - 1])
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "words": list(self.entries)}

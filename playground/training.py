@@ -249,9 +249,15 @@ class Trainer:
         del self.history[n_steps:]
 
 
-def fine_tuning(recipe: Recipe, start: Checkpoint) -> Recipe:
-    """The recipe with the shape of the checkpoint that it goes on from; only the dropout can still be chosen."""
-    return replace(recipe, model=replace(start.config, dropout=recipe.model.dropout))
+def planned_model(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> ModelConfig:
+    """The model that a run will train; words and subwords are taken to become as many as the recipe asks for.
+
+    With `start`, which the run goes on from, it is that checkpoint's; only the dropout can still be chosen.
+    """
+    if start:
+        return replace(start.config, dropout=recipe.model.dropout)
+    n_chars = len(set(split(text.text)[0])) + 1  # and the unknown one
+    return replace(recipe.model, vocab_size=n_chars if recipe.tokenizer == "char" else recipe.tokenizer_vocab_size)
 
 
 def make_trainer(
@@ -263,13 +269,12 @@ def make_trainer(
     that checkpoint's and only the recipe's training settings count.
     """
     if start:
-        config, tokenizer = fine_tuning(recipe, start).model, start.tokenizer
+        tokenizer = start.tokenizer
     else:
         tokenizer = train_tokenizer(recipe.tokenizer, split(text.text)[0], recipe.tokenizer_vocab_size)
-        config = replace(recipe.model, vocab_size=tokenizer.vocab_size)
+    config = replace(planned_model(text, recipe, start), vocab_size=tokenizer.vocab_size)
     config.validate()
-    corpus = Corpus.build(text, tokenizer, config.block_size)
-    return Trainer(config, recipe.train, corpus, tokenizer, start, sampler)
+    return Trainer(config, recipe.train, Corpus.build(text, tokenizer, config.block_size), tokenizer, start, sampler)
 
 
 def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[TrainStep]:

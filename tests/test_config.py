@@ -210,14 +210,22 @@ def activation_bytes(model: GPT, idx: torch.Tensor) -> int:
     return sum(n_bytes for _, n_bytes in kept.values())
 
 
-@every_preset
-def test_the_memory_is_about_what_a_step_takes(recipe):
-    model = GPT(recipe.model)
-    idx = torch.zeros(recipe.train.batch_size, recipe.model.block_size, dtype=torch.long)
-    n_moments = 1 if recipe.train.optimizer == "muon" else 2
-    states = (2 + n_moments) * 4 * recipe.model.n_params  # float32: weights, gradients and moments
+# Attention scores, T for each head and token, are most of what a wide context takes.
+WIDE = ModelConfig(n_layer=2, n_head=8, n_embd=64, block_size=256, dropout=0.1), TrainConfig(batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("model_config", "train_config"),
+    [*((recipe.model, recipe.train) for recipe in PRESETS.values()), WIDE],
+    ids=[*PRESETS, "wide context"],
+)
+def test_the_memory_is_about_what_a_step_takes(model_config, train_config):
+    model = GPT(model_config)
+    idx = torch.zeros(train_config.batch_size, model_config.block_size, dtype=torch.long)
+    n_moments = 1 if train_config.optimizer == "muon" else 2
+    states = (2 + n_moments) * 4 * model_config.n_params  # float32: weights, gradients and moments
     true = states + activation_bytes(model, idx)
-    assert 0.8 * true < memory_bytes(recipe.model, recipe.train) < 1.5 * true
+    assert 0.8 * true < memory_bytes(model_config, train_config) < 1.5 * true
 
 
 @every_preset

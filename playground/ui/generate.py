@@ -100,7 +100,7 @@ def build(site: Site) -> Tab:
     )
 
     def show(workspace: Workspace, key, prompt, temperature, top_k, top_p):
-        prompt = fitting_prompt(workspace.current, prompt)
+        prompt = fitting_prompt(workspace.current, prompt, longest=12)  # the shorter, the more is open
         return [prompt, _distribution(workspace.current, prompt, temperature, top_k, top_p)]
 
     return Tab([site.visitor, prompt, *settings], [prompt, bars], show)

@@ -18,7 +18,6 @@ from playground.runs import Workspace, Workspaces
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 TOKENIZER_TITLES = {"char": "Characters", "word": "Words", "bpe": "Byte-pair subwords"}
-MAX_PROMPT_SHOWN = 48  # characters of a suggested prompt
 
 
 @dataclass(frozen=True)
@@ -88,18 +87,18 @@ def _message(error: BadInput) -> gr.Error:
     return gr.Error(html.escape(str(error)), title="Please check", print_exception=False)
 
 
-def suggest_prompt(checkpoint: Checkpoint) -> str:
+def suggest_prompt(checkpoint: Checkpoint, longest: int) -> str:
     """Some text that the model knows: how its own last sample begins, or else the start of its vocabulary."""
     samples = [step.sample for step in checkpoint.history if step.sample and step.sample.strip()]
     if not samples:
         return checkpoint.tokenizer.token_text(0)
     line = samples[-1].strip().splitlines()[0]
-    return line if len(line) <= MAX_PROMPT_SHOWN else line[:MAX_PROMPT_SHOWN].rpartition(" ")[0] or line[:1]
+    return line if len(line) <= longest else line[:longest].rpartition(" ")[0] or line[:longest]
 
 
-def fitting_prompt(checkpoint: Checkpoint, prompt: str) -> str:
-    """The visitor's prompt if this model knows all of it, else one that it knows."""
+def fitting_prompt(checkpoint: Checkpoint, prompt: str, longest: int = 48) -> str:
+    """The visitor's prompt if this model knows all of it, else one that it knows, of at most `longest` characters."""
     unknown = checkpoint.tokenizer.unk_id
     if prompt and unknown not in checkpoint.tokenizer.encode(prompt):
         return prompt
-    return suggest_prompt(checkpoint)
+    return suggest_prompt(checkpoint, longest)

@@ -114,5 +114,6 @@ def _merges(workspace: Workspace) -> list[list]:
 
 
 def _shown(text: str) -> str:
-    """White space made visible, as in the coloured tokens."""
-    return text.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥").replace("\r", "␍")
+    """White space and control characters made visible, as in the coloured tokens."""
+    signs = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
+    return "".join(signs.get(c) or (c if c.isprintable() else f"‹{ord(c):02x}›") for c in text)

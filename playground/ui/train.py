@@ -1,7 +1,7 @@
 """The Train tab: a text, a recipe, what it will cost, and the run as it goes."""
 
 import itertools
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,10 +21,10 @@ from playground.config import (
     memory_bytes,
 )
 from playground.corpora import BUILT_IN
-from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text, split
+from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text
 from playground.errors import BadInput
-from playground.runs import Progress, Workspace, past_progress
-from playground.training import estimate_seconds, fine_tuning
+from playground.runs import Progress, Run, Workspace, past_progress
+from playground.training import estimate_seconds, planned_model
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.loss_chart import loss_chart
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
@@ -95,12 +95,12 @@ def build(site: Site) -> Tab:
     described = [text_facts, plan_facts, *settings]
     inputs = [site.visitor, *source, fine_tune, *settings]
 
-    def plan(key, kind, name, paste, upload, fine_tuning, *values):
+    def plan(key, kind, name, paste, upload, tune, *values):
         """What is known before the start: the text, the cost, and a sentence at each control that cannot stay so."""
         recipe, base = _recipe(dict(zip(controls, values, strict=True))), None
-        if fine_tuning:
+        if tune:
             base = site.workspace(key).current
-        problems = (fine_tuning(recipe, base) if base else recipe).problems()
+        problems = recipe.train.problems() if base else recipe.problems()
         hints = [gr.update(info=_hint(name, problems), elem_classes=_classes(name, problems)) for name in controls]
         try:
             text = _text(kind, name, paste, upload)
@@ -114,11 +114,11 @@ def build(site: Site) -> Tab:
     gr.on(changes, tell(plan), inputs, described, trigger_mode="always_last", **QUIET)
 
     @tell
-    def begin(key, kind, name, paste, upload, fine_tuning, *values):
+    def begin(key, kind, name, paste, upload, tune, *values):
         workspace, recipe = site.workspace(key), _recipe(dict(zip(controls, values, strict=True)))
-        base = workspace.current if fine_tuning else None
-        workspace.start(_text(kind, name, paste, upload), recipe, base)
-        return [_chart_value(key, workspace), recipe.train.learning_rate, *_button_states(workspace)]
+        base = workspace.current if tune else None
+        run = workspace.start(_text(kind, name, paste, upload), recipe, base)
+        return [_chart_value(key, workspace, run), recipe.train.learning_rate, *_button_states(workspace)]
 
     @tell
     def set_rate(key, learning_rate):
@@ -267,23 +267,15 @@ def _describe(text: Text, look_for: str) -> dict:
 
 
 def _cost(text: Text, recipe: Recipe, base: Checkpoint | None) -> dict:
-    """Parameters, memory and time. The vocabulary of words and subwords is taken to be as large as was asked for."""
-    if base:
-        recipe = fine_tuning(recipe, base)
-    elif recipe.tokenizer == "char":
-        n_chars = len(set(split(text.text)[0]))
-        recipe = replace(recipe, model=replace(recipe.model, vocab_size=n_chars + 1))
-    else:
-        recipe = replace(recipe, model=replace(recipe.model, vocab_size=recipe.tokenizer_vocab_size))
-    seconds = estimate_seconds(recipe.model, recipe.train)
-    tokens = recipe.train.max_iters * recipe.train.batch_size * recipe.model.block_size
+    model, train = planned_model(text, recipe, base), recipe.train
+    seconds = estimate_seconds(model, train)
     return pack_facts(
         "Before you start",
         {
-            "parameters": f"{recipe.model.n_params:,}",
-            "memory": f"about {max(1, memory_bytes(recipe.model, recipe.train) // 2**20):,} MB",
+            "parameters": f"{model.n_params:,}",
+            "memory": f"about {max(1, memory_bytes(model, train) // 2**20):,} MB",
             "time": f"about {duration(seconds)}",
-            "tokens to see": f"{tokens:,}",
+            "tokens to see": f"{train.max_iters * train.batch_size * model.block_size:,}",
         },
     )
 
@@ -313,10 +305,12 @@ def _button_states(workspace: Workspace) -> list:
     ]
 
 
-def _chart_value(key: str, workspace: Workspace) -> dict:
-    """The run that is going; else the past of the model in use, from the run that made it if that was here."""
+def _chart_value(key: str, workspace: Workspace, begun: Run | None = None) -> dict:
+    """The run just begun, which may have failed already; else the one that is going; else the past of the model in use,
+    from the run that made it if that was here.
+    """
     runs, name = workspace.runs.values(), workspace.current.name
-    shown = workspace.active_run or next((run for run in reversed(runs) if run.name == name), None)
+    shown = begun or workspace.active_run or next((run for run in reversed(runs) if run.name == name), None)
     return {
         "visitor": key,
         "run": shown.id if shown else PAST,

@@ -7,7 +7,8 @@ function visible(text) {
     .replace(/\n/g, "↵")
     .replace(/\t/g, "⇥")
     .replace(/\r/g, "␍")
-    .replace(/[\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+    .replace(/^\u200d|\u200d$/g, "‹200d›") // inside a token it joins two emoji into one
+    .replace(/[\u0000-\u001f\u007f-\u009f\u00ad\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
       (c) => "‹" + c.codePointAt(0).toString(16) + "›");
 }
 
