@@ -37,10 +37,10 @@ def run_train(args: argparse.Namespace) -> None:
     trainer = make_trainer(_text(args.file), _recipe(args), sampler=write_sample)
     try:
         interrupted = _follow(trainer, args.target_val_loss)
+        val_loss = trainer.val_loss()
     except Diverged:  # the trainer is back at its last good weights
         checkpoints.save(trainer.checkpoint(trainer.corpus.name, trainer.val_loss()), args.out / FILE_NAME)
         raise
-    val_loss = trainer.val_loss()
     result = trainer.checkpoint(trainer.corpus.name, val_loss)
     checkpoints.save(result, args.out / FILE_NAME)
     figures = {
@@ -73,7 +73,7 @@ def run_generate(args: argparse.Namespace) -> None:
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
-    figures = asdict(evaluate(checkpoints.load(args.dir), read_text(args.file).text))
+    figures = asdict(evaluate(checkpoints.load(args.dir), _text(args.file).text))
     sentence = (
         f"Loss {figures['loss']:.4f} nats a token, perplexity {figures['perplexity']:.3f}, "
         f"{figures['bits_per_char']:.4f} bits a character, over {figures['n_tokens']:,} tokens."
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate_ = commands.add_parser("evaluate", help="loss, perplexity and bits per character on a text file")
     evaluate_.add_argument("dir", type=Path, metavar="DIR", help="folder or file of a checkpoint")
-    evaluate_.add_argument("file", type=Path, help="a text file")
+    evaluate_.add_argument("file", help="a text file, or a built-in corpus")
     evaluate_.set_defaults(command=run_evaluate)
 
     for command in (train_, generate, evaluate_):

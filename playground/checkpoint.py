@@ -16,13 +16,15 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from playground.config import ModelConfig, TrainConfig, is_number, quote
+from playground.corpus import References
 from playground.errors import BadInput
 from playground.model import GPT
 from playground.tokenizer import Tokenizer, tokenizer_from_dict, without_surrogates
 
 FORMAT = "transformer-playground-1"
 FILE_NAME = "checkpoint.safetensors"
-MAX_NAME = 80
+MAX_NAME = 80  # characters
+MAX_HEADER = 32 * 2**20  # bytes; JSON takes many times its size once it is read
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Checkpoint:
     history: tuple[TrainStep, ...] = field(repr=False, default=())
     provenance: tuple[Provenance, ...] = ()  # oldest first; fine-tuning adds one
     val_loss: float | None = None  # over the whole validation part, nats a token
+    references: References | None = None  # what counting alone reaches there
 
     @property
     def step(self) -> int:
@@ -83,16 +86,20 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
         "history": [astuple(step) for step in checkpoint.history],
         "provenance": [astuple(text) for text in checkpoint.provenance],
         "val_loss": checkpoint.val_loss,
+        "references": [astuple(checkpoint.references)] if checkpoint.references else [],
     }
     return save_tensors(checkpoint.weights, metadata={"playground": json.dumps(about, allow_nan=False)})
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the file whole or not at all: a reader, or a crash, never meets half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(to_bytes(checkpoint))
-    unfinished.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(to_bytes(checkpoint))
+        unfinished.replace(path)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}): make room there, or choose another.") from error
 
 
 def load(path: Path) -> Checkpoint:
@@ -132,6 +139,7 @@ def from_bytes(data: bytes) -> Checkpoint:
         history=tuple(_records(TrainStep, about.get("history"))),
         provenance=tuple(_records(Provenance, about.get("provenance"))),
         val_loss=_value("val_loss", float | None, about.get("val_loss")),
+        references=next(_records(References, about.get("references")), None),
     )
 
 
@@ -149,8 +157,8 @@ def _read_header(data: bytes) -> tuple[object, dict]:
     """
     length = int.from_bytes(data[:8], "little")
     try:
-        if not 2 <= length <= len(data) - 8:
-            raise ValueError("the header does not fit into the file")
+        if not 2 <= length <= min(len(data) - 8, MAX_HEADER):
+            raise ValueError("the header does not fit into the file, or is too large to be one")
         stored = json.loads(data[8 : 8 + length])
         metadata = stored.pop("__metadata__", None) or {}
         return json.loads(metadata.get("playground", "null")), stored

@@ -12,6 +12,8 @@ ACTIVATIONS = ("gelu", "relu2", "swiglu")
 OPTIMIZERS = ("adam", "adamw", "muon")
 TOKENIZER_KINDS = ("char", "word", "bpe")
 
+N_BYTES = 256  # byte-pair encoding has an entry for every byte, so it never has fewer
+MAX_VOCAB = 8_192  # of a vocabulary of words or byte-pair subwords
 BYTES_PER_FLOAT = 4
 MAX_QUOTED = 60  # characters
 
@@ -163,7 +165,7 @@ def memory_bytes(model: ModelConfig, train: TrainConfig) -> int:
     inside, and the (T, T) attention scores and weights of every head; then the logits and their gradient.
     """
     tokens = train.batch_size * model.block_size
-    states = {"adam": 4, "adamw": 4, "muon": 3}[train.optimizer]  # weights, gradients, one or two moments
+    states = {"adam": 5, "adamw": 5, "muon": 4}[train.optimizer]  # weights, gradients, the last good, 1 or 2 moments
     per_layer = 14 * model.n_embd + 3 * model.n_hidden + 3 * model.n_head * model.block_size
     activations = tokens * (model.n_layer * per_layer + 3 * model.vocab_size)
     return BYTES_PER_FLOAT * (states * model.n_params + activations)
@@ -188,7 +190,7 @@ class Recipe:
 
     def problems(self) -> dict[str, str]:
         """What is wrong with any of its settings, by the setting's name; empty when all is well."""
-        low, high = (256 if self.tokenizer == "bpe" else 2), 8_192
+        low, high = (N_BYTES if self.tokenizer == "bpe" else 2), MAX_VOCAB
         size, own = self.tokenizer_vocab_size, {}
         if self.tokenizer != "char" and not (isinstance(size, int) and low <= size <= high):
             own["tokenizer_vocab_size"] = f"the vocabulary must be a whole number from {low:,} to {high:,}."

@@ -158,7 +158,6 @@ class Corpus:
     sha256: str  # of the whole text in UTF-8
     train: torch.Tensor  # (N,) int64
     val: torch.Tensor  # (M,) int64
-    val_chars: int
     unknown: int  # how many validation tokens are not in the vocabulary
 
     @classmethod
@@ -168,19 +167,19 @@ class Corpus:
             raise BadInput(f"{text.name} is one character repeated, so nothing can be learned: choose a real text.")
         train_text, val_text = split(text.text)
         train, val = (torch.tensor(tokenizer.encode(part), dtype=torch.int64) for part in (train_text, val_text))
-        _check_length(text.name, len(train), len(val), block_size)
+        check_length(text.name, len(train), len(val), block_size)
         return cls(
             name=text.name,
             n_chars=len(text.text),
             sha256=hashlib.sha256(text.text.encode()).hexdigest(),
             train=train,
             val=val,
-            val_chars=len(val_text),
             unknown=0 if tokenizer.unk_id is None else int((val == tokenizer.unk_id).sum()),
         )
 
 
-def _check_length(name: str, n_train: int, n_val: int, block_size: int) -> None:
+def check_length(name: str, n_train: int, n_val: int, block_size: int) -> None:
+    """Raises BadInput if a text has too few tokens in one of its parts for a context of `block_size`."""
     n_tokens = n_train + n_val
     if n_tokens < 2 * block_size:
         raise BadInput(
@@ -218,6 +217,7 @@ class References:
     uniform: float  # every token is as likely as any other: ln V
     unigram: float  # how often each token occurs
     bigram: float  # how often it follows the token before it
+    n_tokens: int  # over how many tokens they were measured
 
 
 def reference_losses(corpus: Corpus, vocab_size: int) -> References:
@@ -235,7 +235,7 @@ def reference_losses(corpus: Corpus, vocab_size: int) -> References:
     n_a = np.bincount(train[:-1], minlength=vocab_size)[a]
     n_ab = _pair_counts(train, val, vocab_size)
     p_b_after_a = (n_ab + p_b) / (n_a + 1)
-    return References(math.log(vocab_size), _mean_nats(p_b), _mean_nats(p_b_after_a))
+    return References(math.log(vocab_size), _mean_nats(p_b), _mean_nats(p_b_after_a), len(b))
 
 
 def _pair_counts(train: np.ndarray, val: np.ndarray, vocab_size: int) -> np.ndarray:

@@ -6,16 +6,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from playground.inspection import Inspection
+from playground.tokenizer import visible
 
 MOST_LABELS = 64  # tokens that can still be told apart along an axis
-SIGNS = str.maketrans({" ": "·", "\n": "↵", "\t": "⇥"})
 
 
 def attention_figure(inspection: Inspection, layer: int | None, head: int | None, caption: str) -> Figure:
     """The weights (T, T) of one head as a heat map; None averages over the layer's heads, or over all layers."""
     weights = inspection.attention[slice(layer, None if layer is None else layer + 1)]  # (layers, nh, T, T)
     weights = weights[:, slice(head, None if head is None else head + 1)].mean(axis=(0, 1))  # (T, T)
-    labels = [token.text.translate(SIGNS) for token in inspection.tokens]
+    labels = [visible(token.text) for token in inspection.tokens]
     side = 3.2 + 0.14 * min(len(labels), MOST_LABELS)  # inches
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()

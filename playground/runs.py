@@ -14,7 +14,7 @@ import torch
 
 from playground.checkpoint import Checkpoint, TrainStep, clean_name
 from playground.config import ModelConfig, Recipe, TrainConfig, memory_bytes
-from playground.corpus import References, Text, reference_losses
+from playground.corpus import Corpus, References, Text
 from playground.errors import BadInput
 from playground.generation import write_sample
 from playground.training import Diverged, Trainer, make_trainer, planned_model
@@ -43,7 +43,6 @@ class Progress:
     message: str = ""
     references: References | None = None
     final_loss: float | None = None  # over the whole validation part
-    val_tokens: int | None = None  # how many that part has
 
 
 def past_progress(checkpoint: Checkpoint, cursor: int = 0) -> Progress:
@@ -55,6 +54,7 @@ def past_progress(checkpoint: Checkpoint, cursor: int = 0) -> Progress:
         cursor,
         name=checkpoint.name,
         state="finished",
+        references=checkpoint.references,
         final_loss=checkpoint.val_loss,
     )
 
@@ -85,15 +85,19 @@ class Run:
     `publish` is called from the thread with a new checkpoint at every pause and at the end.
     """
 
-    def __init__(self, name: str, text: Text, make: Callable[[], Trainer], publish: Callable[[Checkpoint], None]):
-        self.id, self.name, self.text = secrets.token_urlsafe(16), name, text
+    def __init__(
+        self,
+        name: str,
+        text: Text,
+        recipe: Recipe,
+        start: Checkpoint | None,
+        publish: Callable[[Checkpoint], None],
+    ):
+        self.id, self.name, self.text, self.recipe = secrets.token_urlsafe(16), name, text, recipe
         self.state, self.message = "starting", ""
         self.trainer: Trainer | None = None  # while the run is active
         self.checkpoint: Checkpoint | None = None  # the latest it has published
-        self.references: References | None = None
-        self.final_loss: float | None = None
-        self.val_tokens: int | None = None
-        self._make, self._publish = make, publish
+        self._start, self._publish = start, publish
         self._wanted = "running"
         self._changed = threading.Condition()
         threading.Thread(target=self._live, name=f"run-{self.id[:6]}", daemon=True).start()
@@ -117,12 +121,14 @@ class Run:
 
     def progress(self, cursor: int = 0) -> Progress:
         """What happened from the step at `cursor` on."""
-        known = {"name": self.name, "state": self.state, "message": self.message, "references": self.references}
-        past = self.trainer or self.checkpoint  # both know history, config and train_config
+        known = {"name": self.name, "state": self.state, "message": self.message}
+        checkpoint, past = self.checkpoint, self.trainer or self.checkpoint  # alike in what is asked of them here
         if not past:
-            return _progress((), ModelConfig(), TrainConfig(), 0, **known)
-        known |= {"final_loss": self.final_loss, "val_tokens": self.val_tokens}
-        return _progress(list(past.history), past.config, past.train_config, cursor, **known)
+            return _progress((), self.recipe.model, self.recipe.train, 0, **known)
+        history = list(past.history)
+        measured = checkpoint and len(checkpoint.history) == len(history)
+        known |= {"references": past.references, "final_loss": checkpoint.val_loss if measured else None}
+        return _progress(history, past.config, past.train_config, cursor, **known)
 
     def _want(self, state: str) -> None:
         with self._changed:
@@ -132,19 +138,22 @@ class Run:
 
     def _live(self) -> None:
         torch.set_num_threads(1)
+        state, message = "failed", "Training failed by a defect of ours; its report is in the log."
         try:
-            self.trainer = self._make()
-            self.references = reference_losses(self.trainer.corpus, self.trainer.config.vocab_size)
-            self.val_tokens = len(self.trainer.corpus.val) - 1  # the first is not predicted
-            self._train()
-            self._leave("finished" if self.trainer.finished else "stopped")
-        except Diverged as error:
-            self._leave("failed", str(error))
+            self.trainer = make_trainer(self.text, self.recipe, self._start, write_sample)
+            self.message = _note_unknown(self.trainer.corpus)
+            try:
+                self._train()
+                self._hand_over()
+                state, message = "finished" if self.trainer.finished else "stopped", self.message
+            except Diverged as error:
+                self._hand_over()
+                message = str(error)
         except BadInput as error:
-            self.message, self.state = str(error), "failed"
-        except Exception:
-            self.message, self.state = "Training failed by a defect of ours; its report is in the log.", "failed"
-            raise
+            message = str(error)
+        finally:
+            self.trainer = None  # with its optimizers and its copies of the weights, five times what is published
+            self.message, self.state = message, state  # the state last: whoever sees it finds the message there
 
     def _train(self) -> None:
         while not self.trainer.finished and self._wanted != "stopped":
@@ -161,15 +170,17 @@ class Run:
         with self._changed:
             self._changed.wait_for(lambda: self._wanted != "paused")
 
-    def _leave(self, state: str, message: str = "") -> None:
-        self._hand_over()
-        self.trainer = None  # with its optimizers and its copies of the weights, five times what the checkpoint takes
-        self.message, self.state = message, state  # the state last: whoever sees it finds the message there
-
     def _hand_over(self) -> None:
-        self.final_loss = self.trainer.val_loss()
-        self.checkpoint = self.trainer.checkpoint(self.name, self.final_loss)
-        self._publish(self.checkpoint)
+        """Publishes what was learned. Before the first step that is nothing, and random weights replace no model."""
+        if self.trainer.history:
+            self.checkpoint = self.trainer.checkpoint(self.name, self.trainer.val_loss())
+            self._publish(self.checkpoint)
+
+
+def _note_unknown(corpus: Corpus) -> str:
+    if not corpus.unknown:
+        return ""
+    return f"{corpus.unknown:,} of {len(corpus.val):,} validation tokens are not in the vocabulary."
 
 
 class Workspace:
@@ -178,23 +189,25 @@ class Workspace:
     def __init__(self, shipped: dict[str, Checkpoint]):
         self.shipped = shipped
         self.checkpoints = dict(shipped)
-        self.current = next(iter(shipped.values()))
-        self.version = 0  # goes up whenever another checkpoint comes into use
+        self.in_use = (next(iter(shipped.values())), 0)  # a checkpoint, and a number that goes up with each change
         self.runs: dict[str, Run] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+
+    @property
+    def current(self) -> Checkpoint:
+        return self.in_use[0]
 
     @property
     def active_run(self) -> Run | None:
-        return next((run for run in self.runs.values() if run.active), None)
+        return next((run for run in list(self.runs.values()) if run.active), None)
 
     def start(self, text: Text, recipe: Recipe, start: Checkpoint | None = None) -> Run:
         """Starts a run on a text; with `start`, goes on from that checkpoint's weights."""
         with self._lock:
             if self.active_run:
                 raise BadInput("A run of yours is still going: stop it, or let it finish, before you start another.")
-            _check_affordable(text, recipe, start)
-            name = self._free_name(text.name, {run.name for run in self.runs.values()} | set(self.checkpoints))
-            run = Run(name, text, lambda: make_trainer(text, recipe, start, write_sample), self.keep)
+            check_affordable(text, recipe, start)
+            run = Run(self._free_name(text.name), text, recipe, start, self.keep)
             self.runs[run.id] = run
             ended = [run_id for run_id, run in self.runs.items() if not run.active]
             for old in ended[: max(0, len(self.runs) - MAX_RUNS)]:
@@ -238,36 +251,43 @@ class Workspace:
         """Lists the checkpoint in use under a name of the visitor's choice."""
         if not name.strip():
             raise BadInput("Give the checkpoint a name first.")
-        saved = replace(self.current, name=self._free_name(name, set(self.checkpoints)))
-        self.keep(saved)
-        return saved
+        return self.add(replace(self.current, name=name))
 
     def add(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Lists an uploaded checkpoint, under a name that is still free, and takes it into use."""
-        added = replace(checkpoint, name=self._free_name(checkpoint.name, set(self.checkpoints)))
-        self.keep(added)
-        return added
+        """Lists a checkpoint from elsewhere, under a name that is still free, and takes it into use."""
+        with self._lock:
+            added = replace(checkpoint, name=self._free_name(checkpoint.name))
+            self.keep(added)
+            return added
 
-    def use(self, name: str) -> Checkpoint:
-        """Takes a listed checkpoint into use."""
-        if name not in self.checkpoints:
+    def listed(self, name: object) -> Checkpoint:
+        checkpoint = self.checkpoints.get(name) if isinstance(name, str) else None
+        if not checkpoint:
             raise BadInput("This checkpoint is not in the list any more: choose another.")
-        self._take(self.checkpoints[name])
-        return self.current
+        return checkpoint
+
+    def use(self, name: object) -> Checkpoint:
+        """Takes a listed checkpoint into use."""
+        with self._lock:
+            self._take(self.listed(name))
+            return self.current
 
     def _take(self, checkpoint: Checkpoint) -> None:
-        self.current, self.version = checkpoint, self.version + 1
+        self.in_use = (checkpoint, self.in_use[1] + 1)
 
-    @staticmethod
-    def _free_name(name: str, taken: set[str]) -> str:
-        name = clean_name(name)
+    def _free_name(self, name: str) -> str:
+        """The name, or with a number behind it if a checkpoint has it, or a run that will publish one."""
+        name, taken = clean_name(name), {*self.checkpoints, *(run.name for run in self.runs.values())}
         return next(n for n in (name if i == 1 else f"{name} ({i})" for i in count(1)) if n not in taken)
 
 
-def _check_affordable(text: Text, recipe: Recipe, start: Checkpoint | None) -> None:
+def check_affordable(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> None:
+    """Raises `BadInput` for a run that cannot be, or that would take more memory than one may."""
     for name, sentence in (recipe.train if start else recipe).problems().items():
         raise BadInput(f"{name}: {sentence}")
-    needed = memory_bytes(planned_model(text, recipe, start), recipe.train)
+    model = planned_model(text, recipe, start)
+    model.validate()
+    needed = memory_bytes(model, recipe.train)
     if needed > MAX_RUN_BYTES:
         raise BadInput(
             f"This run would need about {needed / 2**30:.1f} GB of memory, and {MAX_RUN_BYTES / 2**30:.0f} GB are the "

@@ -28,11 +28,10 @@ from itertools import islice, pairwise, repeat
 from math import inf
 from typing import Any, ClassVar, NamedTuple
 
+from playground.config import MAX_VOCAB, N_BYTES
 from playground.errors import BadInput
 
 MAX_CHARS = 5_000  # distinct characters of a CharTokenizer
-MAX_VOCAB = 8_192  # entries of a WordTokenizer or a BPETokenizer
-N_BYTES = 256  # a BPETokenizer has an entry for every byte, so it never has fewer
 MAX_CHUNK_BYTES = 1 + 32 * 4  # a space, then 32 characters of at most 4 bytes in UTF-8: see CHUNK
 MAX_CHUNKS = 50_000  # byte-pair merges are learned from the most frequent chunks, so that any upload is affordable
 REPLACEMENT = "\ufffd"  # how Unicode writes "there was a character here": �
@@ -69,6 +68,16 @@ SURROGATE = re.compile("[\ud800-\udfff]")  # halves of UTF-16 pairs: no characte
 def without_surrogates(text: str) -> str:
     """The text with each surrogate, which stands for no character, replaced by U+FFFD."""
     return SURROGATE.sub(REPLACEMENT, text)
+
+
+def visible(text: str) -> str:
+    """The text with a sign for what has no shape of its own: spaces, line ends, control characters.
+
+    >>> visible("to be\\n\\x00")
+    'to·be↵‹00›'
+    """
+    signs = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
+    return "".join(signs.get(c) or (c if c.isprintable() else f"‹{ord(c):02x}›") for c in text)
 
 
 def split_chunks(text: str) -> Iterator[str]:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from playground.checkpoint import Checkpoint, Provenance, TrainStep
 from playground.config import ModelConfig, Recipe, TrainConfig
-from playground.corpus import Corpus, Text, get_batch, split
+from playground.corpus import Corpus, Text, check_length, get_batch, reference_losses, split
 from playground.errors import BadInput
 from playground.model import GPT, Dropout
-from playground.tokenizer import Tokenizer, train_tokenizer
+from playground.tokenizer import CharTokenizer, Tokenizer, train_tokenizer
 
 ESTIMATE_TOKENS = 8_192  # validation tokens behind each point of the curve; the figure at the end is over all
 EVAL_BATCH_TOKENS = 8_192  # tokens in one forward pass of an evaluation; bounds its memory
@@ -129,6 +129,8 @@ class Trainer:
             if isinstance(module, Dropout):
                 module.generator = self.dropout_rng
         self.optimizers = make_optimizers(self.model, train_config)
+        self.references = reference_losses(corpus, config.vocab_size)
+        self.rate_scale = 1.0  # what a change on the way has made of the schedule's learning rate
         self.history: list[TrainStep] = []
         self.seconds = 0.0
         self._keep_good_weights()
@@ -142,16 +144,16 @@ class Trainer:
         return self.n_steps >= self.train_config.max_iters
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Changes the schedule's height from the next step on."""
+        """The next step is taken with this learning rate, which then falls as the schedule does."""
         replace(self.train_config, learning_rate=learning_rate, min_lr=0.0).validate()
-        min_lr = min(self.train_config.min_lr, learning_rate)
-        self.train_config = replace(self.train_config, learning_rate=learning_rate, min_lr=min_lr)
+        if not self.finished:
+            self.rate_scale = learning_rate / get_lr(self.n_steps + 1, self.train_config)
 
     def step(self) -> TrainStep:
         """One optimisation step, and an evaluation when one is due. Raises `Diverged` at a loss that is not finite."""
         started = perf_counter()
         step, config = self.n_steps + 1, self.train_config
-        learning_rate = get_lr(step, config)
+        learning_rate = self.rate_scale * get_lr(step, config)
         loss, grad_norm = self._backward()
         self._stop_unless_finite(loss, grad_norm)
         self._move(learning_rate)
@@ -167,8 +169,10 @@ class Trainer:
         return self.history[-1]
 
     def val_loss(self) -> float:
-        """The loss over the whole validation part, in nats a token."""
-        return full_loss(self.model, self.corpus.val)
+        """The loss over the whole validation part, in nats a token. Raises `Diverged` if it is not finite."""
+        loss = full_loss(self.model, self.corpus.val)
+        self._stop_unless_finite(loss)
+        return loss
 
     def checkpoint(self, name: str, val_loss: float | None = None) -> Checkpoint:
         """What the run has learned so far, as a copy that further training does not touch."""
@@ -182,23 +186,24 @@ class Trainer:
             history=tuple(self.history),
             provenance=(*(self.start.provenance if self.start else ()), text),
             val_loss=val_loss,
+            references=self.references,
         )
 
     def state(self) -> dict:
         """All that the next step depends on, as a copy; `load_state` of it goes on bit for bit."""
         return {
-            "train_config": self.train_config,
             "model": _copy(self.model.state_dict()),
             "optimizers": [deepcopy(optimizer.state_dict()) for optimizer in self.optimizers],
             "data_rng": self.data_rng.get_state(),
             "dropout_rng": self.dropout_rng.get_state(),
+            "rate_scale": self.rate_scale,
             "history": list(self.history),
             "seconds": self.seconds,
             "good": self._good,
         }
 
     def load_state(self, state: dict) -> None:
-        self.train_config = state["train_config"]
+        self.rate_scale = state["rate_scale"]
         self.model.load_state_dict(state["model"])
         for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(deepcopy(optimizer_state))
@@ -225,12 +230,11 @@ class Trainer:
     def _stop_unless_finite(self, *numbers: float) -> None:
         if all(map(math.isfinite, numbers)):
             return
-        step = self.n_steps + 1
+        step, learning_rate = self.n_steps + 1, self.rate_scale * self.train_config.learning_rate
         self._back_to_good_weights()
         raise Diverged(
             f"The loss was no longer a finite number at step {step}, so training stopped; the weights of step "
-            f"{self.n_steps} are kept. Try a learning rate of {self.train_config.learning_rate / 4:.2g}, or a longer "
-            "warm-up."
+            f"{self.n_steps} are kept. Try a learning rate of {learning_rate / 4:.2g}, or a longer warm-up."
         )
 
     def _write_sample(self) -> str | None:
@@ -252,12 +256,17 @@ class Trainer:
 def planned_model(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> ModelConfig:
     """The model that a run will train; words and subwords are taken to become as many as the recipe asks for.
 
-    With `start`, which the run goes on from, it is that checkpoint's; only the dropout can still be chosen.
+    With `start`, which the run goes on from, it is that checkpoint's; only the dropout can still be chosen. Raises
+    `BadInput` for what can be told without cutting the text into tokens.
     """
+    train_text, val_text = split(text.text)
+    kind = start.tokenizer.kind if start else recipe.tokenizer
+    if kind == "char":  # a token is a character
+        check_length(text.name, len(train_text), len(val_text), (start.config if start else recipe.model).block_size)
     if start:
         return replace(start.config, dropout=recipe.model.dropout)
-    n_chars = len(set(split(text.text)[0])) + 1  # and the unknown one
-    return replace(recipe.model, vocab_size=n_chars if recipe.tokenizer == "char" else recipe.tokenizer_vocab_size)
+    vocab_size = CharTokenizer.train(train_text).vocab_size if kind == "char" else recipe.tokenizer_vocab_size
+    return replace(recipe.model, vocab_size=vocab_size)
 
 
 def make_trainer(
@@ -288,23 +297,26 @@ def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[Tr
             return
 
 
-@lru_cache(maxsize=256)
 def estimate_seconds(config: ModelConfig, train_config: TrainConfig) -> float:
-    """About how long a run takes on this machine as busy as it is now: a few rows' step is timed and scaled up."""
-    rows = min(train_config.batch_size, max(1, TIMED_TOKENS // config.block_size))
+    """About how long a run takes on this machine as busy as it is now, evaluations included."""
+    step = _step_seconds(config, train_config.batch_size, train_config.optimizer)
+    evaluations = train_config.max_iters / train_config.eval_interval
+    forward = step / 3 * ESTIMATE_TOKENS / (train_config.batch_size * config.block_size)
+    return train_config.max_iters * step + evaluations * forward
+
+
+@lru_cache(maxsize=256)
+def _step_seconds(config: ModelConfig, batch_size: int, optimizer: str) -> float:
+    """The duration of a step with a few rows, scaled up to all of them."""
+    rows = min(batch_size, max(1, TIMED_TOKENS // config.block_size))
     ids = torch.arange(2 * config.block_size) % config.vocab_size
-    corpus = Corpus("", 0, "", ids, ids, 0, 0)
-    trial = Trainer(
-        config, replace(train_config, batch_size=rows, eval_interval=100_000, max_iters=100_000), corpus, None
-    )
+    corpus = Corpus("", 0, "", ids, ids, 0)
+    trial = Trainer(config, TrainConfig(batch_size=rows, optimizer=optimizer), corpus, CharTokenizer("ab"))
     trial.step()  # the first step also allocates, and evaluates
     before = trial.seconds
     for _ in range(2):
         trial.step()
-    seconds_a_step = (trial.seconds - before) / 2 * train_config.batch_size / rows
-    evaluations = train_config.max_iters / train_config.eval_interval
-    forward_seconds = seconds_a_step / 3 * ESTIMATE_TOKENS / (train_config.batch_size * config.block_size)
-    return train_config.max_iters * seconds_a_step + evaluations * forward_seconds
+    return (trial.seconds - before) / 2 * batch_size / rows
 
 
 def _copy(weights: dict[str, Tensor], device: str | None = None) -> dict[str, Tensor]:

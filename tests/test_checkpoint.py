@@ -1,5 +1,6 @@
 """Checkpoints: one file that brings everything back, and no file, however made, that does any harm."""
 
+import errno
 import hashlib
 import json
 import math
@@ -209,10 +210,10 @@ def test_a_crash_while_saving_leaves_the_old_file(tiny_checkpoint, tmp_path, mon
 
     def write_half(self: Path, data: bytes) -> None:
         write_bytes(self, data[: len(data) // 2])
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", write_half)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(BadInput, match="No space left"):
         save(replace(tiny_checkpoint, name="Second"), path)
 
     assert_same(load(path), tiny_checkpoint)

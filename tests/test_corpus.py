@@ -239,7 +239,7 @@ def char_corpus(text, block_size):
 def test_build_keeps_the_facts():
     text = "abcab" * 20 + "abcabXé"  # 107 characters, the last 11 for validation, two of them never seen in training
     corpus = char_corpus(text, 8)
-    assert (corpus.name, corpus.n_chars, corpus.val_chars, corpus.unknown) == ("a.txt", 107, 11, 2)
+    assert (corpus.name, corpus.n_chars, corpus.unknown) == ("a.txt", 107, 2)
     assert corpus.sha256 == hashlib.sha256(text.encode()).hexdigest()
     assert corpus.train.dtype == corpus.val.dtype == torch.int64
     assert corpus.train.tolist() == ["abc".index(c) for c in text[:96]]
@@ -317,7 +317,7 @@ def test_one_window_is_enough():
 
 
 def corpus_of(train, val):
-    return Corpus("a.txt", 0, "", torch.tensor(train), torch.tensor(val), 0, 0)
+    return Corpus("a.txt", 0, "", torch.tensor(train), torch.tensor(val), 0)
 
 
 def test_references_by_hand():

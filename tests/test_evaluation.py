@@ -96,7 +96,7 @@ def test_measuring_is_without_dropout_and_leaves_the_model_as_it_was(was_trainin
 
 @pytest.mark.parametrize(
     "tokenizer",
-    [CHARS, WordTokenizer.train(TEXT, 12), BPETokenizer.train(TEXT, 270)],
+    [CHARS, WordTokenizer.train(TEXT, 20), BPETokenizer.train(TEXT, 270)],
     ids=lambda tokenizer: tokenizer.kind,
 )
 def test_an_evaluation_is_over_the_whole_text(tokenizer):

@@ -11,12 +11,12 @@ from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
 from playground.inspection import Inspection, inspect
 from playground.runs import Workspace
-from playground.ui.components.attention_map import attention_map, pack_grid, pack_head
+from playground.ui.components.attention_map import AVERAGE, attention_map, pack_grid, pack_head
 from playground.ui.components.downloads import downloads, pack_file
-from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, tell
+from playground.ui.components.facts import facts, pack_facts
+from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, tell, unless_same
 
-MAX_INSPECTIONS = 32  # kept for the page to ask about; a page whose own is gone is told to show it again
-AVERAGE = -1
+MAX_KEPT_BYTES = 2**29  # of attention weights for pages to ask about; a page whose own are gone is told so
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,16 @@ class Inspections:
         key = secrets.token_urlsafe(16)
         with self._lock:
             self._kept[key] = shown
-            while len(self._kept) > MAX_INSPECTIONS:
+            while len(self._kept) > 1 and self._size() > MAX_KEPT_BYTES:
                 self._kept.popitem(last=False)
         return key
 
-    def get(self, key: object) -> Shown:
+    def _size(self) -> int:
+        return sum(shown.inspection.attention.nbytes for shown in self._kept.values())
+
+    def get(self, key: str) -> Shown:
         with self._lock:
-            if not isinstance(key, str) or key not in self._kept:
+            if key not in self._kept:
                 raise BadInput("This picture is not kept any more: press Show attention.")
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -53,41 +56,49 @@ class Inspections:
 def build(site: Site) -> Tab:
     inspections = Inspections()
     prompt = gr.Textbox(label="Prompt", lines=1, max_lines=6, submit_btn="Show attention", elem_id="attention-prompt")
+    note = facts(elem_id="attention-note")
     heads = attention_map(*_server_functions(inspections), elem_id="heads")
     figure = downloads(
         _figure_file(inspections), {"png": "Download as PNG", "svg": "Download as SVG"}, elem_id="figure"
     )
 
-    def traced(workspace: Workspace, prompt: str):
-        key = inspections.add(Shown(workspace.current, inspect(workspace.current, prompt)))
-        return {"id": key}, [key, 0, 0]
+    def traced(checkpoint: Checkpoint, prompt: str):
+        inspection = inspect(checkpoint, prompt)
+        key = inspections.add(Shown(checkpoint, inspection))
+        return _note(inspection), {"id": key}, [key, 0, 0]
 
     @tell
     def show_prompt(key, prompt):
-        return traced(site.workspace(key), prompt)
+        return traced(site.workspace(key).current, prompt)
 
     def pick(value, event: gr.EventData):
         return value and [value[0], event.layer, event.head]
 
-    prompt.submit(show_prompt, [site.visitor, prompt], [heads, figure], **QUIET)
+    prompt.submit(show_prompt, [site.visitor, prompt], [note, heads, figure], **QUIET)
     heads.pick(pick, figure, figure, queue=False, **QUIET)
 
-    def show(workspace: Workspace, key, prompt):
-        prompt = fitting_prompt(workspace.current, prompt)
-        return [prompt, *traced(workspace, prompt)]
+    def show(_: Workspace, checkpoint: Checkpoint, key, prompt):
+        fitting = fitting_prompt(checkpoint, prompt)
+        return [unless_same(fitting, prompt), *traced(checkpoint, fitting)]
 
-    return Tab([site.visitor, prompt], [prompt, heads, figure], show)
+    return Tab([site.visitor, prompt], [prompt, note, heads, figure], show)
+
+
+def _note(inspection: Inspection) -> dict | None:
+    if not inspection.n_dropped:
+        return None
+    kept, n = len(inspection.tokens), len(inspection.tokens) + inspection.n_dropped
+    return pack_facts("", {}, f"The prompt has {n:,} tokens. The model sees, and the picture shows, the last {kept:,}.")
 
 
 def _server_functions(inspections: Inspections):
-    @answer
+    @answer(str)
     def grid(key):
         inspection = inspections.get(key).inspection
         return pack_grid(inspection.attention, inspection.tokens)
 
-    @answer
-    def head(args):
-        key, layer, head = args
+    @answer(str, int, int)
+    def head(key, layer, head):
         inspection = inspections.get(key).inspection
         return pack_head(inspection.attention, *_checked(inspection, layer, head))
 
@@ -95,9 +106,11 @@ def _server_functions(inspections: Inspections):
 
 
 def _figure_file(inspections: Inspections):
-    @answer
-    def file(args):
-        (key, layer, head), kind = args
+    @answer(list, str)
+    def file(picked, kind):
+        if [type(part) for part in picked] != [str, int, int]:
+            raise BadInput("The page asked for a figure of nothing: press Show attention.")
+        key, layer, head = picked
         shown = inspections.get(key)
         layer, head = _checked(shown.inspection, layer, head)
         if kind not in ("png", "svg"):
@@ -109,15 +122,17 @@ def _figure_file(inspections: Inspections):
         figure = attention_figure(
             shown.inspection, None if layer == AVERAGE else layer, None if head == AVERAGE else head, caption
         )
-        return pack_file(f"attention-layer{layer + 1}-head{head + 1}.{kind}", to_bytes(figure, kind))
+        names = [
+            f"{part}{i + 1}" if i != AVERAGE else f"{part}s-average" for part, i in (("layer", layer), ("head", head))
+        ]
+        return pack_file(f"attention-{'-'.join(names)}.{kind}", to_bytes(figure, kind))
 
     return file
 
 
-def _checked(inspection: Inspection, layer: object, head: object) -> tuple[int, int]:
+def _checked(inspection: Inspection, layer: int, head: int) -> tuple[int, int]:
     """Layer and head as the page names them: from 0, or -1 for an average."""
     n_layer, n_head = inspection.attention.shape[:2]
-    whole = type(layer) is int and type(head) is int
-    if not whole or not AVERAGE <= layer < n_layer or not AVERAGE <= head < n_head or (layer == AVERAGE != head):
+    if not AVERAGE <= layer < n_layer or not AVERAGE <= head < n_head or (layer == AVERAGE != head):
         raise BadInput("The model has no such head: choose one of the list.")
     return layer, head

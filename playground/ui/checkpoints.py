@@ -12,7 +12,6 @@ from playground.ui.components.facts import facts, pack_facts
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
 
 MAX_CHECKPOINT_BYTES = 200 * 2**20
-POSITION_TITLES = {"learned": "learned", "sinusoidal": "sinusoidal", "rotary": "rotary", "none": "no"}
 
 
 def build(site: Site) -> Tab:
@@ -52,7 +51,7 @@ def build(site: Site) -> Tab:
 
     @tell
     def describe(key, name):
-        return [_describe(_listed(site.workspace(key), name)), [key, name]]
+        return [_describe(site.workspace(key).listed(name)), [key, name]]
 
     chosen.input(describe, [site.visitor, chosen], [about, download], queue=False, **QUIET)
     changes = [
@@ -61,10 +60,9 @@ def build(site: Site) -> Tab:
         upload.upload(add, [site.visitor, upload], None, **QUIET),
     ]
 
-    def show(workspace: Workspace, key):
-        current = workspace.current
-        listed = gr.update(choices=list(workspace.checkpoints), value=current.name)
-        return [listed, _describe(current), [key, current.name]]
+    def show(workspace: Workspace, checkpoint: Checkpoint, key):
+        listed = gr.update(choices=list(workspace.checkpoints), value=checkpoint.name)
+        return [listed, _describe(checkpoint), [key, checkpoint.name]]
 
     return Tab([site.visitor], [chosen, about, download], show, changes)
 
@@ -96,19 +94,13 @@ def _describe(checkpoint: Checkpoint) -> dict:
         {
             "parameters": f"{config.n_params:,}",
             "shape": shape,
-            "parts": f"{POSITION_TITLES[config.position]} positions, {norm}, {activation}",
+            "parts": f"{'no' if config.position == 'none' else config.position} positions, {norm}, {activation}",
             "tokenizer": f"{TOKENIZER_TITLES[checkpoint.tokenizer.kind]}, {checkpoint.tokenizer.vocab_size:,} tokens",
             "trained": steps,
             "validation loss": loss,
             "trained on": ", then ".join(texts) or "unknown",
         },
     )
-
-
-def _listed(workspace: Workspace, name: object) -> Checkpoint:
-    if not isinstance(name, str) or name not in workspace.checkpoints:
-        raise BadInput("This checkpoint is not in the list any more: choose another.")
-    return workspace.checkpoints[name]
 
 
 def _uploaded(path: str | None) -> Checkpoint:
@@ -121,10 +113,12 @@ def _uploaded(path: str | None) -> Checkpoint:
 
 
 def _checkpoint_file(site: Site):
-    @answer
-    def file(args):
-        (key, name), _ = args
-        checkpoint = _listed(site.workspace(key), name)
+    @answer(list, str)
+    def file(chosen, _):
+        if len(chosen) != 2:
+            raise BadInput("The page asked for no checkpoint: choose one of the list.")
+        key, name = chosen
+        checkpoint = site.workspace(key).listed(name)
         return pack_file(f"{_file_name(checkpoint.name)}.safetensors", to_bytes(checkpoint))
 
     return file

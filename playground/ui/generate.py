@@ -16,7 +16,7 @@ from playground.generation import (
 from playground.runs import Workspace
 from playground.tokenizer import Tokenizer
 from playground.ui.components.next_token import FOLLOW_SETTINGS, next_token, pack_next
-from playground.ui.site import QUIET, Site, Tab, fitting_prompt, tell
+from playground.ui.site import QUIET, Site, Tab, fitting_prompt, tell, unless_same
 
 YIELD_SECONDS = 0.05  # the page shows about twenty updates a second; more only cost
 
@@ -99,9 +99,9 @@ def build(site: Site) -> Tab:
         **QUIET,
     )
 
-    def show(workspace: Workspace, key, prompt, temperature, top_k, top_p):
-        prompt = fitting_prompt(workspace.current, prompt, longest=12)  # the shorter, the more is open
-        return [prompt, _distribution(workspace.current, prompt, temperature, top_k, top_p)]
+    def show(_: Workspace, checkpoint: Checkpoint, key, prompt, temperature, top_k, top_p):
+        fitting = fitting_prompt(checkpoint, prompt, longest=12)  # the shorter, the more is open
+        return [unless_same(fitting, prompt), _distribution(checkpoint, fitting, temperature, top_k, top_p)]
 
     return Tab([site.visitor, prompt, *settings], [prompt, bars], show)
 

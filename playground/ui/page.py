@@ -21,6 +21,7 @@ from playground.ui.site import QUIET, Site, tell
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 CSS = Path(__file__).with_name("page.css").read_text()
+UPLOADS_KEPT = (600, 7_200)  # seconds: how often we look, and how old a file may become
 MAX_UPLOAD = "200mb"  # of any file; a text's own limit is lower and stands at its control
 TABS = {
     "Train": train,
@@ -33,9 +34,9 @@ TABS = {
 
 def build() -> gr.Blocks:
     """The page, with the shipped checkpoints loaded."""
-    shipped = [checkpoints.load(folder) for folder in sorted(SHIPPED.iterdir())]
+    shipped = [checkpoints.load(file) for file in sorted(SHIPPED.glob(f"*/{checkpoints.FILE_NAME}"))]
     workspaces = Workspaces({checkpoint.name: checkpoint for checkpoint in shipped})
-    with gr.Blocks(title="Transformer Playground", analytics_enabled=False) as demo:
+    with gr.Blocks(title="Transformer Playground", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as demo:
         visitor = gr.BrowserState(None, storage_key="transformer-playground", secret="visitor")
         shown_version = gr.State(-1)
         site = Site(workspaces, visitor)
@@ -53,12 +54,13 @@ def build() -> gr.Blocks:
         def show(key, version, *values):
             """Every tab on the checkpoint in use, unless that is what they show already."""
             workspace = workspaces.get(key)
-            if version == workspace.version:
+            checkpoint, current_version = workspace.in_use
+            if version == current_version:
                 return [gr.skip()] * len(outputs)
             shown, values = [], iter(values)
             for tab, size in zip(tabs, sizes, strict=True):
-                shown += tab.show(workspace, *(next(values) for _ in range(size)))
-            return [key, workspace.version, checkpoints_tab.describe_briefly(workspace.current), *shown]
+                shown += tab.show(workspace, checkpoint, *(next(values) for _ in range(size)))
+            return [key, current_version, checkpoints_tab.describe_briefly(checkpoint), *shown]
 
         def enter(key, *values):
             key, _ = workspaces.enter(key)

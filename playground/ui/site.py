@@ -3,6 +3,7 @@
 import functools
 import html
 import inspect
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from gradio.events import Dependency
 
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
+from playground.generation import MAX_PROMPT
 from playground.runs import Workspace, Workspaces
 
 # For events of the page itself: no spinner over what they change, and no place among the API's endpoints.
@@ -22,7 +24,10 @@ TOKENIZER_TITLES = {"char": "Characters", "word": "Words", "bpe": "Byte-pair sub
 
 @dataclass(frozen=True)
 class Tab:
-    """How a tab shows another checkpoint: `show(workspace, *values of inputs)` returns the values of `outputs`."""
+    """How a tab shows another checkpoint: `show(workspace, checkpoint, *inputs)` gives the values of `outputs`.
+
+    It never raises `BadInput`: what stands in one tab must not keep the others from the new checkpoint.
+    """
 
     inputs: list[Component]
     outputs: list[Component]
@@ -64,22 +69,29 @@ def tell(function: Callable) -> Callable:
     return handle
 
 
-def answer(function: Callable) -> Callable:
-    """A server function whose `BadInput` becomes data: to the page an exception would be a bare "undefined".
+def answer(*kinds: type) -> Callable:
+    """Makes a server function of one whose arguments are of these kinds, which a browser sends as one JSON list.
 
-    All its arguments come as one list from a browser; a list of another shape is a bad input as well.
+    A failure becomes data, `{"error": sentence}`: to the page an exception would be a bare "undefined".
     """
 
-    @functools.wraps(function)
-    def handle(args):
-        try:
-            return function(args)
-        except BadInput as error:
-            return {"error": str(error)}
-        except (TypeError, ValueError, KeyError, IndexError, OverflowError):
-            return {"error": "The page asked for something that is not there: reload it."}
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def handle(sent):
+            sent = sent if isinstance(sent, list) else [sent]
+            if [type(argument) for argument in sent] != list(kinds):
+                return {"error": "The page asked for something that is not there: reload it."}
+            try:
+                return function(*sent)
+            except BadInput as error:
+                return {"error": str(error)}
+            except Exception:
+                logging.exception("%s failed", function.__name__)
+                return {"error": "This failed by a defect of ours; its report is in the server's log."}
 
-    return handle
+        return handle
+
+    return decorate
 
 
 def _message(error: BadInput) -> gr.Error:
@@ -88,17 +100,23 @@ def _message(error: BadInput) -> gr.Error:
 
 
 def suggest_prompt(checkpoint: Checkpoint, longest: int) -> str:
-    """Some text that the model knows: how its own last sample begins, or else the start of its vocabulary."""
-    samples = [step.sample for step in checkpoint.history if step.sample and step.sample.strip()]
-    if not samples:
-        return checkpoint.tokenizer.token_text(0)
-    line = samples[-1].strip().splitlines()[0]
-    return line if len(line) <= longest else line[:longest].rpartition(" ")[0] or line[:longest]
+    """Some text that the model knows: how a sample of its own begins, the latest first, or else its first token."""
+    for step in reversed(checkpoint.history):
+        line = next(iter((step.sample or "").strip().splitlines()), "")
+        short = line if len(line) <= longest else line[:longest].rpartition(" ")[0] or line[:longest]
+        if any(i != checkpoint.tokenizer.unk_id for i in checkpoint.tokenizer.encode(short)):
+            return short
+    return checkpoint.tokenizer.decode([0])
 
 
 def fitting_prompt(checkpoint: Checkpoint, prompt: str, longest: int = 48) -> str:
     """The visitor's prompt if this model knows all of it, else one that it knows, of at most `longest` characters."""
     unknown = checkpoint.tokenizer.unk_id
-    if prompt and unknown not in checkpoint.tokenizer.encode(prompt):
+    if prompt and len(prompt) <= MAX_PROMPT and unknown not in checkpoint.tokenizer.encode(prompt):
         return prompt
     return suggest_prompt(checkpoint, longest)
+
+
+def unless_same(new: str, old: str) -> object:
+    """For a box that a visitor may be typing in: an update only if there is something new."""
+    return gr.skip() if new == old else new

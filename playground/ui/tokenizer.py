@@ -1,18 +1,19 @@
 """The Tokenizer tab: any text as tokens, by three tokenizers side by side, and the vocabulary behind them."""
 
 import itertools
+from contextlib import suppress
 from functools import lru_cache
 
 import gradio as gr
 
 from playground.checkpoint import Checkpoint
-from playground.config import TOKENIZER_KINDS
+from playground.config import N_BYTES, TOKENIZER_KINDS
 from playground.corpus import built_in, split
 from playground.errors import BadInput
 from playground.runs import Workspace
-from playground.tokenizer import BPETokenizer, Tokenizer, train_tokenizer
+from playground.tokenizer import BPETokenizer, Tokenizer, train_tokenizer, visible
 from playground.ui.components.token_view import pack_view, token_view
-from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, fitting_prompt, tell
+from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, suggest_prompt, tell, unless_same
 
 MAX_TEXT = 20_000  # characters
 COMPARED_VOCAB_SIZE = 1_024  # of the word and byte-pair tokenizers that stand beside the model's own
@@ -45,29 +46,35 @@ def build(site: Site) -> Tab:
 
     @tell
     def cut(key, text):
-        return _views(site.workspace(key), text)
+        workspace = site.workspace(key)
+        return _views(workspace, workspace.current, text)
 
-    # Not `input`: Gradio's text box sends that for printable keys alone, not when text is pasted or deleted.
-    text.change(cut, [site.visitor, text], views, queue=False, trigger_mode="always_last", **QUIET)
+    text.input(cut, [site.visitor, text], views, queue=False, trigger_mode="always_last", **QUIET)
 
-    def show(workspace: Workspace, key, text):
-        text = fitting_prompt(workspace.current, text)
-        return [text, _views(workspace, text), _vocabulary(workspace.current), _merges(workspace)]
+    def show(workspace: Workspace, checkpoint: Checkpoint, key, text):
+        shown = text or suggest_prompt(checkpoint, longest=48)  # a text with unknown tokens is worth a look as well
+        return [
+            unless_same(shown, text),
+            _views(workspace, checkpoint, shown),
+            _vocabulary(checkpoint),
+            _merges(workspace, checkpoint),
+        ]
 
     return Tab([site.visitor, text], [text, views, vocabulary, merges], show)
 
 
-def _views(workspace: Workspace, text: str) -> dict | None:
-    if len(text) > MAX_TEXT:
-        raise BadInput(f"The text has {len(text):,} characters: shorten it to at most {MAX_TEXT:,} to see its tokens.")
+def _views(workspace: Workspace, checkpoint: Checkpoint, text: str) -> dict | None:
+    """The text by the model's own tokenizer and, where they can be learned from its text, by the two others."""
     if not text:
         return None
-    own = workspace.current.tokenizer
-    shown = [_view(own, text, "the model's own")]
+    cut, own = text[:MAX_TEXT], checkpoint.tokenizer
+    shortened = f"; of {len(text):,} characters the first {MAX_TEXT:,}" if len(text) > MAX_TEXT else ""
+    shown = [_view(own, cut, f"the model's own{shortened}")]
     for kind in TOKENIZER_KINDS:
-        if kind != own.kind:
-            tokenizer, source = _compared(workspace, kind)
-            shown.append(_view(tokenizer, text, f"learned from {source} to compare", current=False))
+        with suppress(BadInput):  # 10,000 different characters make no vocabulary of characters
+            if kind != own.kind:
+                tokenizer, source = _compared(workspace, checkpoint, kind)
+                shown.append(_view(tokenizer, cut, f"learned from {source} to compare", current=False))
     return {"views": shown, "seq": next(_sequence)}
 
 
@@ -76,10 +83,10 @@ def _view(tokenizer: Tokenizer, text: str, note: str, current: bool = True) -> d
     return pack_view(TOKENIZER_TITLES[tokenizer.kind], tokenizer.tokens(text), len(text), current, note)
 
 
-def _compared(workspace: Workspace, kind: str) -> tuple[Tokenizer, str]:
+def _compared(workspace: Workspace, checkpoint: Checkpoint, kind: str) -> tuple[Tokenizer, str]:
     """Another tokenizer, learned from the text of the model in use; from the stories where that text is not here."""
-    for run in workspace.runs.values():
-        if run.checkpoint and run.checkpoint.provenance == workspace.current.provenance:
+    for run in list(workspace.runs.values()):
+        if run.checkpoint and run.checkpoint.provenance == checkpoint.provenance:
             return _learned(kind, run.text.text), "the model's text"
     return _learned(kind, built_in("stories").text), "the built-in stories"
 
@@ -97,23 +104,17 @@ def _learned(kind: str, text: str) -> Tokenizer:
 
 def _vocabulary(checkpoint: Checkpoint) -> list[list]:
     tokenizer = checkpoint.tokenizer
-    return [[i, _shown(tokenizer.token_text(i))] for i in range(tokenizer.vocab_size)]
+    return [[i, visible(tokenizer.token_text(i))] for i in range(tokenizer.vocab_size)]
 
 
-def _merges(workspace: Workspace) -> list[list]:
+def _merges(workspace: Workspace, checkpoint: Checkpoint) -> list[list]:
     """The merges of the model's own tokenizer, or of the byte-pair one that stands beside it."""
-    tokenizer = workspace.current.tokenizer
+    tokenizer = checkpoint.tokenizer
     if not isinstance(tokenizer, BPETokenizer):
-        tokenizer, _ = _compared(workspace, "bpe")
+        tokenizer, _ = _compared(workspace, checkpoint, "bpe")
     rows = []
     for order, (left, right) in enumerate(tokenizer.merges):
-        new = 256 + order
-        texts = [_shown(tokenizer.token_text(i)) for i in (left, right, new)]
+        new = N_BYTES + order
+        texts = [visible(tokenizer.token_text(i)) for i in (left, right, new)]
         rows.append([order + 1, *texts, new])
     return rows
-
-
-def _shown(text: str) -> str:
-    """White space and control characters made visible, as in the coloured tokens."""
-    signs = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
-    return "".join(signs.get(c) or (c if c.isprintable() else f"‹{ord(c):02x}›") for c in text)

@@ -23,7 +23,7 @@ from playground.config import (
 from playground.corpora import BUILT_IN
 from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text
 from playground.errors import BadInput
-from playground.runs import Progress, Run, Workspace, past_progress
+from playground.runs import Progress, Run, Workspace, check_affordable, past_progress
 from playground.training import estimate_seconds, planned_model
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.loss_chart import loss_chart
@@ -32,7 +32,7 @@ from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
 FROM_BUILT_IN, FROM_PASTE, FROM_UPLOAD = "Built-in text", "Paste", "Upload"
 CUSTOM = "custom"
 FIRST_PRESET = "small"
-PAST = "past"  # for the chart, in place of a run's id: the history that the model in use brought along
+PAST = "past:"  # for the chart, in place of a run's id: the history that the model in use brought along
 
 # What each setting is called, and what is usual. The name in brackets is the one in the code and in the field.
 HINTS = {
@@ -59,6 +59,8 @@ HINTS = {
     "eval_interval": "steps between two looks at the validation part",
     "seed": "same seed, same run",
 }
+
+RUN_SETTINGS = ("dropout", *(f.name for f in fields(TrainConfig)))  # what fine-tuning leaves to choose
 
 _sequence = itertools.count(1)
 
@@ -101,14 +103,14 @@ def build(site: Site) -> Tab:
         if tune:
             base = site.workspace(key).current
         problems = recipe.train.problems() if base else recipe.problems()
-        hints = [gr.update(info=_hint(name, problems), elem_classes=_classes(name, problems)) for name in controls]
+        controls_now = [_control(name, problems, free=not base or name in RUN_SETTINGS) for name in controls]
         try:
             text = _text(kind, name, paste, upload)
         except BadInput as error:
             given = bool(paste if kind == FROM_PASTE else upload)
-            return [pack_facts("", {}, str(error), warning=given), None, *hints]
+            return [pack_facts("", {}, str(error), warning=given), None, *controls_now]
         shown = _describe(text, BUILT_IN[name].look_for if kind == FROM_BUILT_IN else "")
-        return [shown, None if problems else _cost(text, recipe, base), *hints]
+        return [shown, None if problems else _cost(text, recipe, base), *controls_now]
 
     changes = [control.change for control in (*source, fine_tune, *settings)]
     gr.on(changes, tell(plan), inputs, described, trigger_mode="always_last", **QUIET)
@@ -139,16 +141,15 @@ def build(site: Site) -> Tab:
     gr.on([change_rate.click, rate.submit], set_rate, [site.visitor, rate], None, queue=False, **QUIET)
 
     def fill(name):
-        values = (
-            _values(PRESETS[name]) if name in PRESETS else {}
-        )  # "Custom" is where one arrives by changing a setting
+        # "Custom" is where one arrives by changing a setting; it has no values of its own.
+        values = _values(PRESETS[name]) if name in PRESETS else {}
         return [values.get(setting, gr.skip()) for setting in controls]
 
     preset.input(fill, preset, settings, queue=False, **QUIET)
     gr.on([control.input for control in settings], lambda: CUSTOM, None, preset, queue=False, **QUIET)
     new_state = chart.state(tell(buttons_now), site.visitor, buttons, queue=False, **QUIET)
 
-    def show(workspace: Workspace, key, *plan_inputs):
+    def show(workspace: Workspace, _: Checkpoint, key, *plan_inputs):
         return [_chart_value(key, workspace), *_button_states(workspace), *plan(key, *plan_inputs)]
 
     return Tab(inputs, [chart, *buttons, *described], show, [new_state])
@@ -238,12 +239,14 @@ def _recipe(values: dict[str, object]) -> Recipe:
     )
 
 
-def _hint(name: str, problems: dict[str, str]) -> str:
-    return f"⚠ {problems[name]}" if name in problems else HINTS[name]
-
-
-def _classes(name: str, problems: dict[str, str]) -> list[str]:
-    return ["problem"] if name in problems else []
+def _control(name: str, problems: dict[str, str], free: bool) -> dict:
+    """A control as it should look now: its problem in place of its hint, and shut where it would change nothing."""
+    problem = problems.get(name)
+    return gr.update(
+        info=f"⚠ {problem}" if problem else HINTS[name],
+        elem_classes=["problem"] if problem else [],
+        interactive=free,
+    )
 
 
 def _text(kind: str, name: str, paste: str, upload: str | None) -> Text:
@@ -267,6 +270,10 @@ def _describe(text: Text, look_for: str) -> dict:
 
 
 def _cost(text: Text, recipe: Recipe, base: Checkpoint | None) -> dict:
+    try:
+        check_affordable(text, recipe, base)
+    except BadInput as error:
+        return pack_facts("Before you start", {}, str(error), warning=True)
     model, train = planned_model(text, recipe, base), recipe.train
     seconds = estimate_seconds(model, train)
     return pack_facts(
@@ -295,13 +302,14 @@ def duration(seconds: float) -> str:
 
 def _button_states(workspace: Workspace) -> list:
     """Start, Pause, Resume, Stop and the row of the learning rate: what the visitor's run allows now."""
-    state = workspace.active_run.state if workspace.active_run else "none"
+    run = workspace.active_run
+    state = run.state if run else "none"
     return [
         gr.update(interactive=state == "none"),
         gr.update(interactive=state in ("starting", "running")),
         gr.update(interactive=state in ("pausing", "paused")),
         gr.update(interactive=state != "none"),
-        gr.update(visible=state != "none"),
+        gr.update(visible=state in ("running", "pausing", "paused")),
     ]
 
 
@@ -309,26 +317,25 @@ def _chart_value(key: str, workspace: Workspace, begun: Run | None = None) -> di
     """The run just begun, which may have failed already; else the one that is going; else the past of the model in use,
     from the run that made it if that was here.
     """
-    runs, name = workspace.runs.values(), workspace.current.name
-    shown = begun or workspace.active_run or next((run for run in reversed(runs) if run.name == name), None)
+    (current, version), runs = workspace.in_use, list(workspace.runs.values())
+    shown = begun or workspace.active_run or next((run for run in reversed(runs) if run.name == current.name), None)
     return {
         "visitor": key,
-        "run": shown.id if shown else PAST,
-        "name": shown.name if shown else name,
+        "run": shown.id if shown else f"{PAST}{version}",
+        "name": shown.name if shown else current.name,
         "others": [{"run": run.id, "name": run.name} for run in runs if not run.active and run is not shown],
         "seq": next(_sequence),
     }
 
 
 def _poll(site: Site):
-    @answer
-    def poll(args):
-        key, run_id, cursor, _ = args
+    @answer(str, str, int, int)
+    def poll(key, run_id, cursor, _):
         try:
             workspace = site.workspace(key)
-            if run_id == PAST:
-                return _points(past_progress(workspace.current, int(cursor)))
-            return _points(workspace.run(run_id).progress(int(cursor)))
+            if run_id.startswith(PAST):
+                return _points(past_progress(workspace.current, cursor))
+            return _points(workspace.run(run_id).progress(cursor))
         except BadInput as error:
             return {"state": "gone", "message": str(error)}
 
@@ -354,5 +361,5 @@ def _points(progress: Progress) -> dict:
         "seconds_left": progress.seconds_left,
         "references": vars(references) if references else None,
         "final_loss": progress.final_loss,
-        "val_tokens": progress.val_tokens,
+        "val_tokens": references.n_tokens if references else None,
     }

@@ -91,7 +91,9 @@ function begin(trace) {
   buildStrip();
   paintThumbs();
   light(null);
-  lock(isHead(state.locked) ? state.locked : [0, 0]);
+  const kept = isHead(state.locked) ? state.locked : [0, 0];
+  state.locked = null; // so that the server hears which head of the new trace is locked
+  lock(kept);
 }
 
 function isHead(pair) {

@@ -5,7 +5,7 @@ import gradio as gr
 from playground.ui.components.base import component
 
 TEMPLATE = """
-<div class="facts" hidden>
+<div class="facts" aria-live="polite" hidden>
   <p class="title"></p>
   <dl></dl>
   <p class="note"></p>

@@ -108,7 +108,8 @@ async function poll() {
 // A reply, or undefined if the server could not be reached or failed.
 async function ask(run, cursor, valCursor) {
   try {
-    return await server.poll([value.visitor, run, cursor, valCursor]);
+    const reply = await server.poll([value.visitor, run, cursor, valCursor]);
+    return reply.error ? undefined : reply;
   } catch {
     return undefined;
   }
