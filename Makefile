@@ -3,6 +3,10 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
+# Installs Debian's packages where we may, and fails elsewhere.
+root_install = [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1)
+
 .PHONY: run test check format pictures chromium
 
 run: .venv/.run
@@ -24,6 +28,10 @@ pictures: .venv/.test chromium
 	$(BIN)/python docs/take_pictures.py
 
 .venv/.run: requirements.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c "import ensurepip" 2> /dev/null || { $(call root_install,python3-venv); } || \
+		{ echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -r requirements.txt
 	touch $@
@@ -34,7 +42,5 @@ pictures: .venv/.test chromium
 
 # The browser tests drive the system's Chromium: Debian's package where we may install it, else Playwright's own.
 chromium: .venv/.test
-	@if command -v chromium > /dev/null; then :; \
-	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-noto-core; \
-	else $(BIN)/playwright install chromium; fi
+	@command -v chromium > /dev/null || { $(call root_install,chromium fonts-noto-core); } || \
+		$(BIN)/playwright install chromium
