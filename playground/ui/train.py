@@ -62,6 +62,8 @@ HINTS = {
 
 RUN_SETTINGS = ("dropout", *(f.name for f in fields(TrainConfig)))  # what fine-tuning leaves to choose
 
+REFERENCES = ("uniform", "unigram", "bigram")  # the losses drawn as lines
+
 _sequence = itertools.count(1)
 
 
@@ -359,7 +361,7 @@ def _points(progress: Progress) -> dict:
         "tokens_per_second": progress.tokens_per_second,
         "seconds": progress.seconds,
         "seconds_left": progress.seconds_left,
-        "references": vars(references) if references else None,
+        "references": {name: getattr(references, name) for name in REFERENCES} if references else None,
         "final_loss": progress.final_loss,
         "val_tokens": references.n_tokens if references else None,
     }
