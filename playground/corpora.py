@@ -983,7 +983,7 @@ BUILT_IN = {
     "sums": BuiltIn(
         "Sums with carries",
         "Ask for 347+285= with temperature 0 and check the answer. It is written from the highest digit down, so the "
-        "model has to foresee every carry.",
+        "model has to foresee every carry. A short run only learns the form; right digits take more steps.",
         sums,
     ),
     "brackets": BuiltIn(

@@ -15,7 +15,7 @@ from playground.checkpoint import Checkpoint
 from playground.config import is_number, is_whole
 from playground.errors import BadInput
 from playground.model import GPT
-from playground.tokenizer import StreamDecoder, Tokenizer
+from playground.tokenizer import StreamDecoder, Tokenizer, visible
 
 MAX_TEMPERATURE = 5.0
 SAMPLE_TOKENS = 120  # of the samples that a model in training writes
@@ -82,7 +82,7 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
         raise BadInput(f"The prompt has {len(prompt):,} characters: shorten it to at most {MAX_PROMPT:,}.")
     ids = tokenizer.encode(prompt)
     if all(i == tokenizer.unk_id for i in ids):
-        known = ", ".join(repr(tokenizer.token_text(i)) for i in range(min(5, tokenizer.vocab_size - 1)))
+        known = ", ".join(f"“{visible(tokenizer.token_text(i))}”" for i in range(min(5, tokenizer.vocab_size - 1)))
         raise BadInput(f"The model knows nothing in this prompt: use what stood in its training text, such as {known}.")
     return ids
 

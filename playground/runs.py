@@ -106,6 +106,12 @@ class Run:
     def active(self) -> bool:
         return self.state in ACTIVE
 
+    @property
+    def learning_rate(self) -> float | None:
+        """That of the latest step of a run that is active."""
+        trainer = self.trainer
+        return trainer.history[-1].learning_rate if trainer and trainer.history else None
+
     def pause(self) -> None:
         self._want("paused")
 
@@ -207,7 +213,8 @@ class Workspace:
             if self.active_run:
                 raise BadInput("A run of yours is still going: stop it, or let it finish, before you start another.")
             check_affordable(text, recipe, start)
-            run = Run(self._free_name(text.name), text, recipe, start, self.keep)
+            name = f"{start.name} → {text.name}" if start else text.name
+            run = Run(self._free_name(name), text, recipe, start, self.keep)
             self.runs[run.id] = run
             ended = [run_id for run_id, run in self.runs.items() if not run.active]
             for old in ended[: max(0, len(self.runs) - MAX_RUNS)]:

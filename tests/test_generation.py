@@ -380,7 +380,7 @@ def test_settings_at_their_limits_work(name, values):
 
 def test_a_prompt_of_unknown_words_is_refused_with_words_that_are_known():
     words = WordTokenizer.train(TEXT, 20)
-    with pytest.raises(BadInput, match=r"such as .*' be'"):
+    with pytest.raises(BadInput, match=r"such as .*“·be”"):
         encode_prompt(words, "zebra")
     assert words.unk_id in encode_prompt(words, "to zebra")
 

@@ -61,7 +61,10 @@ def build(site: Site) -> Tab:
     ]
 
     def show(workspace: Workspace, checkpoint: Checkpoint, key):
-        listed = gr.update(choices=list(workspace.checkpoints), value=checkpoint.name)
+        choices = [
+            (f"{name} (in use)" if name == checkpoint.name else name, name) for name in list(workspace.checkpoints)
+        ]
+        listed = gr.update(choices=choices, value=checkpoint.name)
         return [listed, _describe(checkpoint), [key, checkpoint.name]]
 
     return Tab([site.visitor], [chosen, about, download], show, changes)

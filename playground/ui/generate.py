@@ -100,7 +100,7 @@ def build(site: Site) -> Tab:
     )
 
     def show(_: Workspace, checkpoint: Checkpoint, key, prompt, temperature, top_k, top_p):
-        fitting = fitting_prompt(checkpoint, prompt, longest=12)  # the shorter, the more is open
+        fitting = fitting_prompt(checkpoint, prompt, longest=5)  # the shorter, the more is open
         return [unless_same(fitting, prompt), _distribution(checkpoint, fitting, temperature, top_k, top_p)]
 
     return Tab([site.visitor, prompt, *settings], [prompt, bars], show)

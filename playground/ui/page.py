@@ -93,7 +93,15 @@ def launch(demo: gr.Blocks, **kwargs) -> tuple:
             secondary_hue="blue",
             font=["system-ui", "sans-serif"],
             font_mono=["ui-monospace", "monospace"],
-        ).set(block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_400"),
+        ).set(
+            # Gradio's own greys and orange are too pale to read on a projector.
+            block_info_text_color="*neutral_500",
+            block_info_text_color_dark="*neutral_400",
+            button_primary_background_fill="*primary_700",
+            button_primary_background_fill_hover="*primary_800",
+            button_primary_background_fill_dark="*primary_700",
+            button_primary_background_fill_hover_dark="*primary_600",
+        ),
         css=CSS,
         max_file_size=MAX_UPLOAD,
         ssr_mode=False,

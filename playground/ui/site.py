@@ -96,7 +96,7 @@ def answer(*kinds: type) -> Callable:
 
 def _message(error: BadInput) -> gr.Error:
     # Gradio shows messages as HTML, and the sentence may quote a visitor's file.
-    return gr.Error(html.escape(str(error)), title="Please check", print_exception=False)
+    return gr.Error(html.escape(str(error)), duration=6, print_exception=False)
 
 
 def suggest_prompt(checkpoint: Checkpoint, longest: int) -> str:

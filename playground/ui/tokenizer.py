@@ -49,7 +49,8 @@ def build(site: Site) -> Tab:
         workspace = site.workspace(key)
         return _views(workspace, workspace.current, text)
 
-    text.input(cut, [site.visitor, text], views, queue=False, trigger_mode="always_last", **QUIET)
+    # Not `input`: Gradio's text box sends that for printable keys alone, not when text is pasted or deleted.
+    text.change(cut, [site.visitor, text], views, queue=False, trigger_mode="always_last", **QUIET)
 
     def show(workspace: Workspace, checkpoint: Checkpoint, key, text):
         shown = text or suggest_prompt(checkpoint, longest=48)  # a text with unknown tokens is worth a look as well

@@ -91,7 +91,12 @@ def build(site: Site) -> Tab:
                 stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80)
             chart = loss_chart(_poll(site), elem_id="chart")
             with gr.Row(visible=False) as rate_row:
-                rate = gr.Number(label="Learning rate from now on", minimum=1e-6, maximum=10, elem_id="rate", scale=3)
+                rate = gr.Number(
+                    label="Learning rate from now on",
+                    info="the next step's; it then falls as the schedule does",
+                    elem_id="rate",
+                    scale=3,
+                )
                 change_rate = gr.Button("Change", scale=1, min_width=90, elem_id="change-rate")
 
     buttons = [start, pause, resume, stop, rate_row]
@@ -152,9 +157,11 @@ def build(site: Site) -> Tab:
     new_state = chart.state(tell(buttons_now), site.visitor, buttons, queue=False, **QUIET)
 
     def show(workspace: Workspace, _: Checkpoint, key, *plan_inputs):
-        return [_chart_value(key, workspace), *_button_states(workspace), *plan(key, *plan_inputs)]
+        run = workspace.active_run
+        now = [_chart_value(key, workspace), run.learning_rate if run else None, *_button_states(workspace)]
+        return [*now, *plan(key, *plan_inputs)]
 
-    return Tab(inputs, [chart, *buttons, *described], show, [new_state])
+    return Tab(inputs, [chart, rate, *buttons, *described], show, [new_state])
 
 
 def _source_controls() -> list[gr.components.Component]:
@@ -242,12 +249,12 @@ def _recipe(values: dict[str, object]) -> Recipe:
 
 
 def _control(name: str, problems: dict[str, str], free: bool) -> dict:
-    """A control as it should look now: its problem in place of its hint, and shut where it would change nothing."""
+    """A control as it should look now: its problem in place of its hint, and hidden where it would change nothing."""
     problem = problems.get(name)
     return gr.update(
         info=f"⚠ {problem}" if problem else HINTS[name],
         elem_classes=["problem"] if problem else [],
-        interactive=free,
+        visible=free,
     )
 
 
@@ -278,9 +285,11 @@ def _cost(text: Text, recipe: Recipe, base: Checkpoint | None) -> dict:
         return pack_facts("Before you start", {}, str(error), warning=True)
     model, train = planned_model(text, recipe, base), recipe.train
     seconds = estimate_seconds(model, train)
+    own = {"goes on from": base.name, "tokenizer": TOKENIZER_TITLES[base.tokenizer.kind]} if base else {}
     return pack_facts(
         "Before you start",
-        {
+        own
+        | {
             "parameters": f"{model.n_params:,}",
             "memory": f"about {max(1, memory_bytes(model, train) // 2**20):,} MB",
             "time": f"about {duration(seconds)}",
@@ -351,7 +360,7 @@ def _points(progress: Progress) -> dict:
     return {
         "name": progress.name,
         "state": progress.state,
-        "message": progress.message,
+        "message": progress.message or ("Pause to look inside it." if progress.state == "running" else ""),
         "step": progress.step,
         "max_iters": progress.max_iters,
         "cursor": progress.cursor,
