@@ -119,8 +119,13 @@ def build(site: Site) -> Tab:
         shown = _describe(text, BUILT_IN[name].look_for if kind == FROM_BUILT_IN else "")
         return [shown, None if problems else _cost(text, recipe, base), *controls_now]
 
-    changes = [control.change for control in (*source, fine_tune, *settings)]
-    gr.on(changes, tell(plan), inputs, described, trigger_mode="always_last", **QUIET)
+    # Not `change` of the settings: a preset changes many at once, and of as many answers a stale one may come last.
+    # `release` is what a slider's reset button sends.
+    touched = [control.input for control in settings]
+    touched += [control.release for control in settings if isinstance(control, gr.Slider)]
+    planning = {"fn": tell(plan), "inputs": inputs, "outputs": described, "trigger_mode": "always_last", **QUIET}
+    planning |= {"concurrency_id": "plan", "concurrency_limit": 1}  # in the order in which they were asked for
+    gr.on([control.change for control in (*source, fine_tune)] + touched, **planning)
 
     @tell
     def begin(key, kind, name, paste, upload, tune, *values):
@@ -152,8 +157,8 @@ def build(site: Site) -> Tab:
         values = _values(PRESETS[name]) if name in PRESETS else {}
         return [values.get(setting, gr.skip()) for setting in controls]
 
-    preset.input(fill, preset, settings, queue=False, **QUIET)
-    gr.on([control.input for control in settings], lambda: CUSTOM, None, preset, queue=False, **QUIET)
+    preset.input(fill, preset, settings, queue=False, **QUIET).success(**planning)
+    gr.on(touched, lambda: CUSTOM, None, preset, queue=False, **QUIET)
     new_state = chart.state(tell(buttons_now), site.visitor, buttons, queue=False, **QUIET)
 
     def show(workspace: Workspace, _: Checkpoint, key, *plan_inputs):

@@ -5,9 +5,11 @@ import os
 import re
 import shutil
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from playwright.sync_api import Browser, Error, FilePayload, Locator, Page, expect, sync_playwright
@@ -22,16 +24,7 @@ from playground.ui.page import SHIPPED, build, launch
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 PATIENCE = 30_000  # ms; a busy machine is no defect of the page
 
-# As small as a run can be while it still shows everything.
-TINY = {
-    "n_layer": 1,
-    "n_head": 2,
-    "n_embd": 16,
-    "block_size": 16,
-    "max_iters": 40,
-    "batch_size": 4,
-    "eval_interval": 10,
-}
+WHEN_LEFT = re.compile("AbortError: signal is aborted|Unexpected error Connection errored out")
 
 expect.set_options(timeout=PATIENCE)
 
@@ -39,8 +32,19 @@ expect.set_options(timeout=PATIENCE)
 class Visitor:
     """A person at the page: opens tabs, works the controls, reads what the page shows."""
 
-    def __init__(self, page: Page):
-        self.page = page
+    # As small as a run can be while it still shows everything.
+    TINY: ClassVar[dict] = {
+        "n_layer": 1,
+        "n_head": 2,
+        "n_embd": 16,
+        "block_size": 16,
+        "max_iters": 40,
+        "batch_size": 4,
+        "eval_interval": 10,
+    }
+
+    def __init__(self, page: Page, faults: list[str]):
+        self.page, self.faults = page, faults
 
     # --- Getting about
 
@@ -54,6 +58,12 @@ class Visitor:
         else:
             shown.click()
         expect(self.page.get_by_role("tab", name=tab, exact=True)).to_have_attribute("aria-selected", "true")
+
+    def reload(self) -> None:
+        """Loads the page anew. Gradio complains of its own connections when its page is left: that is no fault."""
+        before = len(self.faults)
+        self.page.reload()
+        self.faults[before:] = [fault for fault in self.faults[before:] if not WHEN_LEFT.search(fault)]
 
     def at(self, elem_id: str) -> Locator:
         return self.page.locator(f"#{elem_id}")
@@ -92,15 +102,13 @@ class Visitor:
 
     # --- Training
 
-    def give_text(self, file: Path | bytes, name: str = "text.txt") -> None:
+    def give_text(self, file: Path | FilePayload) -> None:
         """Uploads a text to train on. A file that is there already makes way."""
         self.choose("source", "Upload")
         clear = self.at("upload").get_by_role("button", name="Clear")
         if clear.is_visible():
             clear.click()
-        self.at("upload").locator("input[type=file]").set_input_files(
-            payload(name, file) if isinstance(file, bytes) else file
-        )
+        self.at("upload").locator("input[type=file]").set_input_files(file)
 
     def paste_text(self, text: str) -> None:
         self.choose("source", "Paste")
@@ -123,7 +131,7 @@ class Visitor:
         """A whole run of a moment on a pasted text."""
         self.open("Train")
         self.paste_text(text)
-        self.set_up(**(TINY | settings))
+        self.set_up(**(self.TINY | settings))
         self.start()
         expect(self.own("chart").locator(".name")).to_have_text(re.compile("The pasted text"))
         self.expect_state("finished")
@@ -191,6 +199,18 @@ class Visitor:
     def generated(self) -> str:
         return self.at("generated").locator("textarea").input_value()
 
+    def hover_cell(self, across: float, down: float) -> tuple[int, int, float]:
+        """Query, key and the weight shown of the cell under a place (0 to 1) of the large attention map."""
+        stage, readout = self.own("heads").locator(".am-light"), self.own("heads").locator(".am-readout")
+        self.page.mouse.move(0, 0)
+        expect(readout).not_to_have_attribute("data-key", re.compile("."))
+        box = stage.bounding_box()
+        stage.hover(position={"x": box["width"] * across, "y": box["height"] * down})
+        expect(readout).to_have_attribute("data-key", re.compile("."))
+        query, key, weight = (readout.get_attribute(f"data-{name}") for name in ("query", "key", "weight"))
+        expect(readout.locator("b")).to_have_text(f"{float(weight):.3f}")
+        return int(query), int(key), float(weight)
+
     def expect_nothing_run(self) -> None:
         """No markup of a visitor's became part of the page."""
         assert self.page.evaluate("window.pwned") is None
@@ -210,6 +230,9 @@ def url() -> Iterator[str]:
     launch(demo, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     yield f"http://127.0.0.1:{port}/"
     demo.close(verbose=False)
+    for thread in threading.enumerate():  # Python aborts when it ends while a thread is inside torch
+        if thread.name.startswith(("AnyIO", "run-")):
+            thread.join(timeout=60)
 
 
 @pytest.fixture(scope="session")
@@ -240,7 +263,7 @@ def new_visitor(browser: Browser, url: str) -> Iterator[Callable[..., Visitor]]:
         page = contexts[-1].new_page()
         watch(page)
         page.goto(f"{url}?__theme={'dark' if dark else 'light'}")
-        visitor = Visitor(page)
+        visitor = Visitor(page, faults)
         visitor.expect_state("finished")  # the past of the model that is there from the first second
         return visitor
 

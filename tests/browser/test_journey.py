@@ -1,6 +1,5 @@
 """One whole visit: upload a text, train on it, look inside, generate, take the model home and bring it back."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -96,21 +95,8 @@ def look_inside(visitor, checkpoint) -> None:
     expect(heads).to_have_attribute("data-shown", "2,1")
     weights = inspect(checkpoint, PROMPT).attention[2, 1]  # (T, T)
     for across, down in ((0.35, 0.9), (0.6, 0.7), (0.9, 0.95)):
-        query, key, weight = hover_cell(visitor, across, down)
+        query, key, weight = visitor.hover_cell(across, down)
         assert weight == pytest.approx(weights[query, key], abs=1e-5)
-
-
-def hover_cell(visitor, across: float, down: float) -> tuple[int, int, float]:
-    """The cell under a place of the large map, and the weight that the page shows of it."""
-    stage, readout = visitor.own("heads").locator(".am-light"), visitor.own("heads").locator(".am-readout")
-    visitor.page.mouse.move(0, 0)
-    expect(readout).not_to_have_attribute("data-key", re.compile("."))
-    box = stage.bounding_box()
-    stage.hover(position={"x": box["width"] * across, "y": box["height"] * down})
-    expect(readout).to_have_attribute("data-key", re.compile("."))
-    query, key, weight = (readout.get_attribute(f"data-{name}") for name in ("query", "key", "weight"))
-    expect(readout.locator("b")).to_have_text(f"{float(weight):.3f}")
-    return int(query), int(key), float(weight)
 
 
 def see_tokens(visitor) -> None:
@@ -154,7 +140,7 @@ def bring_back(visitor, data: bytes, checkpoint, text: str) -> None:
     """Reloads the page, uploads the downloaded checkpoint, and finds the same logits and the same text."""
     visitor.expect_bars(checkpoint, PROMPT, Sampling(0.8))
     before = visitor.bars()
-    visitor.page.reload()
+    visitor.reload()
     visitor.expect_model("tinyshakespeare.txt")  # the server knows its visitor again
     visitor.upload_checkpoint(data)
     visitor.expect_model("tinyshakespeare.txt (2)")

@@ -1,0 +1,66 @@
+"""Every tab, wide and narrow, light and dark: nothing sticks out, nothing is cut off. Screenshots are kept."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+TABS = ("Train", "Tokenizer", "Attention", "Generate", "Checkpoints")
+SEE = {"Train": "chart", "Tokenizer": "tokens", "Attention": "heads", "Generate": "next-token", "Checkpoints": "name"}
+
+# What stands further out than the page, or is wider inside than outside. A few things scroll or end in "…" on purpose.
+STICKING_OUT = """() => {
+  const kinds = "button, label, select, h1, h3, p, dt, dd, textarea, canvas, input, fieldset, .block";
+  const onPurpose = (node) => node.closest(".am-scroll, [role=grid], .visually-hidden, .overflow-menu, .label-wrap")
+    || getComputedStyle(node).textOverflow === "ellipsis";
+  const seen = [...document.querySelectorAll(kinds)]
+    .filter((node) => node.checkVisibility({ visibilityProperty: true }) && !onPurpose(node));
+  const outside = (node) => node.getBoundingClientRect().right > innerWidth + 1;
+  const open = (node) => node.matches(".block") && getComputedStyle(node).overflowX === "visible";
+  const overfull = (node) => node.clientWidth > 0 && node.scrollWidth > node.clientWidth + 1 && !open(node);
+  const name = (node) => `${node.tagName} ${node.id} ${node.className} "${node.textContent.trim().slice(0, 40)}"`;
+  return seen.filter((node) => outside(node) || overfull(node)).map(name);
+}"""
+
+# Red, green and blue together of what stands behind the heading.
+PAPER = """() => {
+  const colour = (node) => getComputedStyle(node).backgroundColor.match(/[\\d.]+/g).map(Number);
+  let node = document.querySelector("h1");
+  while (colour(node)[3] === 0) node = node.parentElement;
+  return colour(node).slice(0, 3).reduce((sum, part) => sum + part);
+}"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_tab_fits(new_visitor, tmp_path: Path, width: int, dark: bool):
+    visitor = new_visitor(width=width, dark=dark)
+    page = visitor.page
+    assert page.evaluate("document.body.classList.contains('dark')") == dark
+    assert (page.evaluate(PAPER) < 3 * 64) == dark
+    for tab in TABS:
+        visitor.open(tab)
+        expect(visitor.at(SEE[tab])).to_be_visible()
+        if tab == "Train":
+            visitor.unfold("model-settings")
+            visitor.unfold("training-settings")
+        if tab == "Attention":
+            expect(visitor.own("heads").locator(".am-body")).to_be_visible()
+        page.screenshot(path=tmp_path / f"{tab.lower()}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), tab
+        assert page.evaluate(STICKING_OUT) == [], tab
+
+
+def test_the_sticking_out_is_noticed(visitor):
+    """The check above can fail: a button wider than the page, and one whose label is wider than itself."""
+    visitor.page.evaluate("""() => {
+      for (const style of ["width: 2000px", "width: 40px; white-space: nowrap"]) {
+        const button = document.createElement("button");
+        button.style = style;
+        button.textContent = "a label that is far too long";
+        document.body.append(button);
+      }
+    }""")
+    assert len(visitor.page.evaluate(STICKING_OUT)) == 2
