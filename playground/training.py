@@ -24,7 +24,7 @@ from playground.tokenizer import CharTokenizer, Tokenizer, train_tokenizer
 
 ESTIMATE_TOKENS = 8_192  # validation tokens behind each point of the curve; the figure at the end is over all
 EVAL_BATCH_TOKENS = 8_192  # tokens in one forward pass of an evaluation; bounds its memory
-TIMED_TOKENS = 512  # tokens in the steps by which the time of a run is estimated
+TIMED_TOKENS = 1_024  # tokens in the steps by which the time of a run is estimated
 EMBEDDING_RATE = 0.3  # of Muon's learning rate, for what Adam moves beside it: embeddings, head, norms, biases
 
 Sampler = Callable[[GPT, Tokenizer], str]  # writes a sample with a model that is in training
