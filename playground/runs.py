@@ -212,7 +212,7 @@ class Workspace:
         with self._lock:
             if self.active_run:
                 raise BadInput("A run of yours is still going: stop it, or let it finish, before you start another.")
-            check_affordable(text, recipe, start)
+            affordable_model(text, recipe, start)
             name = f"{start.name} → {text.name}" if start else text.name
             run = Run(self._free_name(name), text, recipe, start, self.keep)
             self.runs[run.id] = run
@@ -288,8 +288,8 @@ class Workspace:
         return next(n for n in (name if i == 1 else f"{name} ({i})" for i in count(1)) if n not in taken)
 
 
-def check_affordable(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> None:
-    """Raises `BadInput` for a run that cannot be, or that would take more memory than one may."""
+def affordable_model(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> ModelConfig:
+    """The model of a run. Raises `BadInput` for one that cannot be, or that would take more memory than one may."""
     for name, sentence in (recipe.train if start else recipe).problems().items():
         raise BadInput(f"{name}: {sentence}")
     model = planned_model(text, recipe, start)
@@ -300,6 +300,7 @@ def check_affordable(text: Text, recipe: Recipe, start: Checkpoint | None = None
             f"This run would need about {needed / 2**30:.1f} GB of memory, and {MAX_RUN_BYTES / 2**30:.0f} GB are the "
             "limit: make the batch, the context or the embedding smaller."
         )
+    return model
 
 
 class Workspaces:

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from handmade import checkpoint_with_logits, random_checkpoint
 
 from playground import training
 from playground.checkpoint import Checkpoint
-from playground.config import ModelConfig, TrainConfig
 from playground.errors import BadInput
 from playground.evaluation import Evaluation, evaluate
 from playground.model import GPT
@@ -19,27 +19,8 @@ CHARS = CharTokenizer.train(TEXT)
 BLOCK = 8
 
 
-def make_checkpoint(tokenizer: Tokenizer = CHARS, dropout: float = 0.0) -> Checkpoint:
-    """A small model with random weights everywhere, so that every prediction depends on what is in its window."""
-    config = ModelConfig(
-        vocab_size=tokenizer.vocab_size, block_size=BLOCK, n_layer=2, n_head=2, n_embd=16, dropout=dropout
-    )
-    generator = torch.Generator().manual_seed(0)
-    weights = {
-        name: 0.4 * torch.randn(weight.shape, generator=generator) for name, weight in GPT(config).state_dict().items()
-    }
-    return Checkpoint("test", config, tokenizer, weights, TrainConfig())
-
-
-def checkpoint_with_logits(logits: list[float], tokenizer: Tokenizer) -> Checkpoint:
-    """A model that gives these logits (V,) whatever stood before: its last norm's output is always its bias."""
-    config = ModelConfig(
-        vocab_size=len(logits), block_size=4, n_layer=1, n_head=1, n_embd=4, norm="layernorm", bias=True
-    )
-    weights = {name: torch.zeros_like(weight) for name, weight in GPT(config).state_dict().items()}
-    weights["ln_f.bias"][0] = 1.0
-    weights["lm_head.weight"][:, 0] = torch.tensor(logits)
-    return Checkpoint("test", config, tokenizer, weights, TrainConfig())
+def make_checkpoint(tokenizer: Tokenizer = CHARS, **shape) -> Checkpoint:
+    return random_checkpoint(tokenizer, block_size=BLOCK, **shape)
 
 
 def plain_surprises(model: GPT, ids: list[int]) -> list[float]:

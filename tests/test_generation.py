@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from handmade import checkpoint_with_logits, random_checkpoint
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
@@ -18,7 +19,6 @@ from scipy.stats import chisquare
 
 from playground import generation as generation_module
 from playground.checkpoint import Checkpoint
-from playground.config import ModelConfig, TrainConfig
 from playground.errors import BadInput
 from playground.generation import (
     GenerationStep,
@@ -36,25 +36,8 @@ TEXT = "to be, or not to be: that is the question."
 CHARS = CharTokenizer.train(TEXT)
 
 
-def make_checkpoint(tokenizer: Tokenizer = CHARS, seed: int = 0) -> Checkpoint:
-    """A small model with random weights everywhere, so that every token depends on those before it."""
-    config = ModelConfig(vocab_size=tokenizer.vocab_size, block_size=8, n_layer=2, n_head=2, n_embd=16)
-    generator = torch.Generator().manual_seed(seed)
-    weights = {
-        name: 0.4 * torch.randn(weight.shape, generator=generator) for name, weight in GPT(config).state_dict().items()
-    }
-    return Checkpoint("test", config, tokenizer, weights, TrainConfig())
-
-
-def checkpoint_with_logits(logits: list[float], tokenizer: Tokenizer) -> Checkpoint:
-    """A model that gives these logits (V,) whatever stood before: its last norm's output is always its bias."""
-    config = ModelConfig(
-        vocab_size=len(logits), block_size=4, n_layer=1, n_head=1, n_embd=4, norm="layernorm", bias=True
-    )
-    weights = {name: torch.zeros_like(weight) for name, weight in GPT(config).state_dict().items()}
-    weights["ln_f.bias"][0] = 1.0
-    weights["lm_head.weight"][:, 0] = torch.tensor(logits)
-    return Checkpoint("test", config, tokenizer, weights, TrainConfig())
+def make_checkpoint(tokenizer: Tokenizer = CHARS) -> Checkpoint:
+    return random_checkpoint(tokenizer)
 
 
 def ids_of(steps) -> list[int]:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from handmade import random_checkpoint
 
 from playground.checkpoint import Checkpoint
-from playground.config import ModelConfig, TrainConfig
 from playground.errors import BadInput
 from playground.inspection import inspect
 from playground.model import GPT, Trace
@@ -18,15 +18,7 @@ CHARS = CharTokenizer.train(TEXT)
 
 
 def make_checkpoint(tokenizer: Tokenizer = CHARS, **shape) -> Checkpoint:
-    """A small model with random weights everywhere: untrained ones would look everywhere alike."""
-    config = ModelConfig(
-        **{"vocab_size": tokenizer.vocab_size, "block_size": 16, "n_layer": 3, "n_head": 2, "n_embd": 16, **shape}
-    )
-    generator = torch.Generator().manual_seed(0)
-    weights = {
-        name: 0.3 * torch.randn(weight.shape, generator=generator) for name, weight in GPT(config).state_dict().items()
-    }
-    return Checkpoint("test", config, tokenizer, weights, TrainConfig())
+    return random_checkpoint(tokenizer, scale=0.3, **{"block_size": 16, "n_layer": 3, **shape})
 
 
 def fresh_model(checkpoint: Checkpoint) -> GPT:

@@ -23,8 +23,8 @@ from playground.config import (
 from playground.corpora import BUILT_IN
 from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text
 from playground.errors import BadInput
-from playground.runs import Progress, Run, Workspace, check_affordable, past_progress
-from playground.training import estimate_seconds, planned_model
+from playground.runs import Progress, Run, Workspace, affordable_model, past_progress
+from playground.training import estimate_seconds
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.loss_chart import loss_chart
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
@@ -285,10 +285,10 @@ def _describe(text: Text, look_for: str) -> dict:
 
 def _cost(text: Text, recipe: Recipe, base: Checkpoint | None) -> dict:
     try:
-        check_affordable(text, recipe, base)
+        model = affordable_model(text, recipe, base)
     except BadInput as error:
         return pack_facts("Before you start", {}, str(error), warning=True)
-    model, train = planned_model(text, recipe, base), recipe.train
+    train = recipe.train
     seconds = estimate_seconds(model, train)
     own = {"goes on from": base.name, "tokenizer": TOKENIZER_TITLES[base.tokenizer.kind]} if base else {}
     return pack_facts(
@@ -345,8 +345,8 @@ def _chart_value(key: str, workspace: Workspace, begun: Run | None = None) -> di
 
 
 def _poll(site: Site):
-    @answer(str, str, int, int)
-    def poll(key, run_id, cursor, _):
+    @answer(str, str, int)
+    def poll(key, run_id, cursor):
         try:
             workspace = site.workspace(key)
             if run_id.startswith(PAST):

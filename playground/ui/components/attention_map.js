@@ -36,13 +36,6 @@ const PARTS = [
 ];
 const ui = Object.fromEntries(PARTS.map((name) => [name, element.querySelector(`.am-${name}`)]));
 
-function create(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
 const clamp = (number, low, high) => Math.min(Math.max(number, low), high);
 const same = (a, b) => Boolean(a && b) && a[0] === b[0] && a[1] === b[1];
 
@@ -175,26 +168,26 @@ function buildGrid() {
   const largest = clamp(Math.floor(GRID_HEIGHT / layers), 44, 130);
   ui.grid.style.gridTemplateColumns = `max-content repeat(${heads}, minmax(28px, ${largest}px))`;
   ui.grid.classList.toggle("am-fine", side > COARSE_SIDE);
-  ui.grid.replaceChildren(create("span"));
+  ui.grid.replaceChildren(make("span"));
   for (let head = 0; head < heads; head++) ui.grid.append(columnTitle(head));
   for (let layer = 0; layer < layers; layer++) {
-    ui.grid.append(create("span", "am-row", `Layer ${layer + 1}`));
+    ui.grid.append(make("span", "am-row", `Layer ${layer + 1}`));
     for (let head = 0; head < heads; head++) ui.grid.append(thumb(layer, head));
   }
 }
 
 function columnTitle(head) {
-  const title = create("span", "am-column");
-  title.append(create("span", "", "Head "), String(head + 1));
+  const title = make("span", "am-column");
+  title.append(make("span", "", "Head "), String(head + 1));
   return title;
 }
 
 function thumb(layer, head) {
-  const button = create("button", "am-thumb");
+  const button = make("button", "am-thumb");
   button.type = "button";
   button.ariaLabel = headName([layer, head]);
   Object.assign(button.dataset, { layer, head });
-  button.append(create("canvas"));
+  button.append(make("canvas"));
   return button;
 }
 
@@ -296,7 +289,7 @@ function drawCells(canvas, side, levelOf) {
 
 function buildScale() {
   for (const tick of LEGEND_TICKS) {
-    const label = create("span", "", String(tick));
+    const label = make("span", "", String(tick));
     label.style.left = `${Math.sqrt(tick) * 100}%`;
     ui.scale.append(label);
   }
@@ -382,7 +375,7 @@ function drawHatch(context) {
 function drawWeights(context) {
   const { start, width, cell } = state.plot;
   const weights = state.shown;
-  const cells = create("canvas");
+  const cells = make("canvas");
   drawCells(cells, state.trace.T, (i) => level(weights[i]));
   context.imageSmoothingEnabled = cell * window.devicePixelRatio < 1; // else whole cells would be dropped
   context.drawImage(cells, start, start, width, width);
@@ -581,11 +574,11 @@ function rowSentence(query) {
 }
 
 function tokenName(i) {
-  return [`${i + 1} `, create("bdi", "", visible(state.trace.tokens[i]))];
+  return [`${i + 1} `, make("bdi", "", visible(state.trace.tokens[i]))];
 }
 
 function bold(query, key) {
-  return create("b", "", weightAt(query, key).toFixed(3));
+  return make("b", "", weightAt(query, key).toFixed(3));
 }
 
 function weightAt(query, key) {
@@ -598,11 +591,11 @@ const tokenAt = (node) => Number(node.dataset.token);
 
 function buildStrip() {
   const parts = state.trace.tokens.flatMap((text, i) => {
-    const token = create("button", "am-token");
+    const token = make("button", "am-token");
     token.type = "button";
     token.dataset.token = i;
-    token.append(create("bdi", "", visible(text)));
-    return text.includes("\n") ? [token, create("br")] : [token];
+    token.append(make("bdi", "", visible(text)));
+    return text.includes("\n") ? [token, make("br")] : [token];
   });
   ui.strip.replaceChildren(...parts);
   state.tokens = [...ui.strip.querySelectorAll(".am-token")];

@@ -13,7 +13,7 @@ function visible(text) {
 }
 
 // A new node; the text can be anybody's, it is never markup.
-function make(tag, className, text = "") {
+function make(tag, className = "", text = "") {
   const node = document.createElement(tag);
   node.className = className;
   node.textContent = text;

@@ -95,7 +95,7 @@ async function poll() {
   if (!live || busy || document.hidden) return;
   busy = true;
   const asked = value;
-  const reply = await ask(asked.run, train.length, val.length);
+  const reply = await ask(asked.run, train.length);
   busy = false;
   if (value !== asked) return poll();
   polls += 1;
@@ -106,9 +106,9 @@ async function poll() {
 }
 
 // A reply, or undefined if the server could not be reached or failed.
-async function ask(run, cursor, valCursor) {
+async function ask(run, cursor) {
   try {
-    const reply = await server.poll([value.visitor, run, cursor, valCursor]);
+    const reply = await server.poll([value.visitor, run, cursor]);
     return reply.error ? undefined : reply;
   } catch {
     return undefined;
@@ -170,7 +170,7 @@ function takeOthers() {
 }
 
 async function fetchOther(run) {
-  const reply = await ask(run, 0, 0);
+  const reply = await ask(run, 0);
   const other = others.get(run);
   if (!other) return;
   if (!reply) return others.delete(run); // asked for again with the next value

@@ -65,8 +65,8 @@ def loss_chart(poll: Callable[[list], dict], **kwargs) -> gr.HTML:
     `others` are earlier runs to compare with, and a new `seq` makes the page ask again after a run came to an end.
 
     `poll` must be a plain function of this very name, since the page calls `server.poll`. It gets
-    `[visitor, run, cursor, val_cursor]` (from the browser, so not to be trusted) every 500 ms while the page is visible
-    and the run is active, and once with both cursors 0 for each of the others. It returns plain JSON, NaN as None:
+    `[visitor, run, cursor]` (from the browser, so not to be trusted) every 500 ms while the page is visible
+    and the run is active, and once with cursor 0 for each of the others. It returns plain JSON, NaN as None:
 
     - `state`: "starting", "running", "pausing", "paused", "finished", "stopped", "failed" or "gone"; with "gone"
       nothing else is needed
