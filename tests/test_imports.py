@@ -13,6 +13,9 @@ PACKAGE = ROOT / "playground"
 # A module may import only those before it; the modules of ui are one.
 ORDER = [
     "errors",
+    "files",
+    "recent",
+    "settings",
     "config",
     "tokenizer",
     "corpora",
@@ -23,7 +26,9 @@ ORDER = [
     "generation",
     "inspection",
     "evaluation",
+    "engine",
     "runs",
+    "workspaces",
     "figures",
     "ui",
 ]

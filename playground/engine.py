@@ -1,0 +1,152 @@
+"""Who computes when: all jobs go on at once, in slices of time dealt in turn, and visitors who wait go first.
+
+Jobs are worked on in threads of the page's own process, as many as there are cores, with one torch thread each. What
+decided it (`benchmarks/threads_or_processes.py`: the Small preset on 2 cores, steps a second of all workers together,
+beside a visitor who looks at attention maps twice a second):
+
+    workers           torch threads each    steps/s    a click, p95    memory for each worker
+    1 thread          1                     9.7        8 ms            the run's own
+    1 thread          2                     13.8       10 ms           the run's own
+    2 threads         1                     17.0       13 ms           the run's own
+    2 threads         2                     14.0       12 ms           the run's own
+    2 processes       1                     17.1       11 ms           420 MB
+    2 processes       2                     6.2        (collapsed)     420 MB
+
+So the interpreter's lock costs next to nothing (torch gives it up in every operation), and processes would pay with
+memory and with the orphans they become when their parent is killed. A crash of the interpreter takes all runs along in
+either case that can be afforded; `playground/runs.py` brings them back from their files. One torch thread each because
+two on two cores stand still as soon as anything else runs, and because results are then the same bit for bit whatever
+else the machine does.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Protocol
+
+import torch
+
+SLICE_SECONDS = 0.5
+
+
+class Job(Protocol):
+    """Something that computes for long."""
+
+    def work(self, over: Callable[[], bool]) -> bool:
+        """Goes on until `over()`, which it asks at least every now and then. True if there is more to do. No raising:
+        whoever works has nobody to tell."""
+
+    def leave(self) -> None:
+        """Puts away what would be lost, since the engine closes."""
+
+
+class Engine:
+    """Deals the processor to jobs in turn: the one that has had least of it is next.
+
+    While a visitor's request is answered (`visit`), one worker steps aside at the next opportunity, without waiting for
+    its slice to end. The others, or on a single core the only one, go on, and requests take turns on the cores that
+    were freed: so no flood of them can stop the training.
+    """
+
+    def __init__(self, n_workers: int, slice_seconds: float = SLICE_SECONDS):
+        self.n_workers, self.slice_seconds = n_workers, slice_seconds
+        self._served: dict[Job, float] = {}  # seconds that each job has had, or what a newcomer is taken to have had
+        self._waiting: list[Job] = []
+        self._busy = self._visits = 0
+        self._freed = threading.Semaphore(max(1, n_workers - 1))
+        self._own = threading.local()  # `visiting`: whether this thread is inside a visit
+        self._closing = False
+        self._changed = threading.Condition()
+        self._threads = [threading.Thread(target=self._live, name=f"worker-{i}", daemon=True) for i in range(n_workers)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def jobs(self) -> list[Job]:
+        with self._changed:
+            return list(self._served)
+
+    @property
+    def n_jobs(self) -> int:
+        return len(self._served)
+
+    @property
+    def crowding(self) -> float:
+        """How many times longer everything takes because the workers are shared."""
+        return max(1.0, self.n_jobs / self.n_workers)
+
+    def add(self, job: Job) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: job not in self._served)  # it may be about to leave
+            # A newcomer stands where the least served is, so it neither waits for its turn nor has one after the other.
+            self._served[job] = min(self._served.values(), default=0.0)
+            self._waiting.append(job)
+            self._changed.notify_all()
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """A visitor waits for what is computed here. Not for long at a time: other visitors wait, too."""
+        if getattr(self._own, "visiting", False):
+            yield  # a visit inside a visit is the same one
+            return
+        with self._changed:
+            self._visits += 1
+        try:
+            with self._freed:
+                self._own.visiting = True
+                yield
+        finally:
+            self._own.visiting = False
+            with self._changed:
+                self._visits -= 1
+                self._changed.notify_all()
+
+    def close(self, seconds: float) -> bool:
+        """Ends all work, has every job put away what it has, and says whether all did within `seconds`."""
+        deadline = monotonic() + seconds
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _live(self) -> None:
+        torch.set_num_threads(1)
+        while job := self._take():
+            if self._closing:
+                job.leave()
+                more, seconds = False, 0.0
+            else:
+                started = monotonic()
+                more = job.work(lambda started=started: self._over(started))
+                seconds = monotonic() - started
+            self._put_back(job, seconds, more)
+
+    def _take(self) -> Job | None:
+        """The next job, once there is one and a place for it; None when the engine closes and no job is left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or (self._waiting and self._busy < self._places()))
+            if not self._waiting:
+                return None
+            job = min(self._waiting, key=self._served.__getitem__)
+            self._waiting.remove(job)
+            self._busy += 1
+            return job
+
+    def _put_back(self, job: Job, seconds: float, more: bool) -> None:
+        with self._changed:
+            self._busy -= 1
+            self._served[job] += seconds
+            if more:
+                self._waiting.append(job)
+            else:
+                del self._served[job]
+            self._changed.notify_all()
+
+    def _places(self) -> int:
+        return max(1, self.n_workers - 1) if self._visits else self.n_workers
+
+    def _over(self, started: float) -> bool:
+        return self._closing or monotonic() - started >= self.slice_seconds or self._busy > self._places()

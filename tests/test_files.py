@@ -1,0 +1,57 @@
+"""Files are whole, whatever happens while they are written."""
+
+import os
+import resource
+
+import pytest
+
+from playground.files import write_bytes, write_whole
+
+
+def test_a_file_is_written_and_written_again(tmp_path):
+    path = tmp_path / "run.json"
+    for content in (b"", b"first", b"the second is longer", b"\x00\r\n\xff"):
+        write_bytes(path, content)
+        assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_old_content_stands_until_the_new_is_on_the_disk(tmp_path, monkeypatch):
+    path, synced = tmp_path / "run.json", []
+    write_bytes(path, b"old")
+    sync = os.fsync
+
+    def remembering_sync(file: int) -> None:
+        synced.append((os.fstat(file).st_ino, os.fstat(file).st_size, path.read_bytes()))
+        sync(file)
+
+    def write(unfinished) -> None:
+        unfinished.write_bytes(b"ne")
+        assert path.read_bytes() == b"old"
+        unfinished.write_bytes(b"newer")
+
+    monkeypatch.setattr(os, "fsync", remembering_sync)
+    write_whole(path, write)
+    assert path.read_bytes() == b"newer"
+    assert synced == [(path.stat().st_ino, 5, b"old")]  # this very file, when all of it was there
+
+
+@pytest.mark.parametrize("before", [b"old", None])
+def test_a_write_that_fails_in_the_middle_changes_nothing(before, tmp_path):
+    """A real limit on the size of files: the system takes the first 50 kB and then refuses, as a full disk does."""
+    path = tmp_path / "state"
+    if before is not None:
+        path.write_bytes(before)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_bytes(path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == ([path] if before else [])
+    assert before is None or path.read_bytes() == before
+
+
+def test_where_there_is_no_folder_there_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_bytes(tmp_path / "nowhere" / "state", b"")
