@@ -5,7 +5,7 @@ Reading one never runs code from it, so a stranger's file can be opened; every p
 """
 
 import json
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from playground.config import ModelConfig, TrainConfig, is_number, quote
 from playground.corpus import References
 from playground.errors import BadInput
+from playground.files import write_bytes
 from playground.model import GPT
 from playground.tokenizer import Tokenizer, tokenizer_from_dict, without_surrogates
 
@@ -50,6 +51,40 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Past:
+    """How a model came to be, without the model itself: what stays of a run that has ended."""
+
+    config: ModelConfig
+    train_config: TrainConfig
+    history: tuple[TrainStep, ...] = field(repr=False, default=())
+    provenance: tuple[Provenance, ...] = ()
+    val_loss: float | None = None
+    references: References | None = None
+
+    def to_dict(self) -> dict:
+        return {
+            "config": asdict(self.config),
+            "train_config": asdict(self.train_config),
+            "history": [list(vars(step).values()) for step in self.history],
+            "provenance": [list(vars(text).values()) for text in self.provenance],
+            "val_loss": self.val_loss,
+            "references": [list(vars(self.references).values())] if self.references else [],
+        }
+
+    @classmethod
+    def from_dict(cls, about: dict) -> "Past":
+        """Raises `BadInput` for what `to_dict` did not make."""
+        return cls(
+            config=ModelConfig.from_dict(about.get("config")),
+            train_config=TrainConfig.from_dict(about.get("train_config")),
+            history=tuple(_records(TrainStep, about.get("history"))),
+            provenance=tuple(_records(Provenance, about.get("provenance"))),
+            val_loss=_value("val_loss", float | None, about.get("val_loss")),
+            references=next(_records(References, about.get("references")), None),
+        )
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Tokenizer, configuration, weights and history of a model. Never changed once made; a new one replaces it."""
 
@@ -67,6 +102,10 @@ class Checkpoint:
     def step(self) -> int:
         return self.history[-1].step if self.history else 0
 
+    @property
+    def past(self) -> Past:
+        return Past(**{f.name: getattr(self, f.name) for f in fields(Past)})
+
     @cached_property
     def model(self) -> GPT:
         """The model, ready for use and shared by all who read it: not to be trained; `Trainer` makes its own."""
@@ -77,27 +116,16 @@ class Checkpoint:
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
     """The checkpoint as the bytes of its one file."""
-    about = {
-        "format": FORMAT,
-        "name": checkpoint.name,
-        "config": asdict(checkpoint.config),
-        "tokenizer": checkpoint.tokenizer.to_dict(),
-        "train_config": asdict(checkpoint.train_config),
-        "history": [astuple(step) for step in checkpoint.history],
-        "provenance": [astuple(text) for text in checkpoint.provenance],
-        "val_loss": checkpoint.val_loss,
-        "references": [astuple(checkpoint.references)] if checkpoint.references else [],
-    }
+    about = {"format": FORMAT, "name": checkpoint.name, "tokenizer": checkpoint.tokenizer.to_dict()}
+    about |= checkpoint.past.to_dict()
     return save_tensors(checkpoint.weights, metadata={"playground": json.dumps(about, allow_nan=False)})
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the file whole or not at all: a reader, or a crash, never meets half of one."""
-    unfinished = path.with_name(path.name + ".unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(to_bytes(checkpoint))
-        unfinished.replace(path)
+        write_bytes(path, to_bytes(checkpoint))
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror}): make room there, or choose another.") from error
 
@@ -130,17 +158,8 @@ def from_bytes(data: bytes) -> Checkpoint:
     for name, weight in weights.items():
         if not weight.isfinite().all():
             raise BadInput(f"The checkpoint's weights are broken: {name} holds numbers that are not finite.")
-    return Checkpoint(
-        name=clean_name(about.get("name")),
-        config=config,
-        tokenizer=tokenizer,
-        weights=weights,
-        train_config=TrainConfig.from_dict(about.get("train_config")),
-        history=tuple(_records(TrainStep, about.get("history"))),
-        provenance=tuple(_records(Provenance, about.get("provenance"))),
-        val_loss=_value("val_loss", float | None, about.get("val_loss")),
-        references=next(_records(References, about.get("references")), None),
-    )
+    past = Past.from_dict(about)
+    return Checkpoint(clean_name(about.get("name")), tokenizer=tokenizer, weights=weights, **vars(past))
 
 
 def clean_name(name: object) -> str:

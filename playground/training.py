@@ -5,14 +5,19 @@ move to lower it, and lets the optimizer move them. `Trainer` holds all that a r
 over `train()` or the page, decides when.
 """
 
+import json
 import math
+import re
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from time import perf_counter
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
 from torch import Tensor
 
 from playground.checkpoint import Checkpoint, Provenance, TrainStep
@@ -46,6 +51,11 @@ def get_lr(step: int, config: TrainConfig) -> float:
     warmup = min(1.0, step / (config.warmup_iters + 1))
     left = (config.max_iters - step + 1) / config.max_iters  # 1 at the first step
     return max(config.min_lr, warmup * (config.min_lr + left * (config.learning_rate - config.min_lr)))
+
+
+def check_learning_rate(config: TrainConfig, learning_rate: float) -> None:
+    """Raises `BadInput` for a rate that no run may have."""
+    replace(config, learning_rate=learning_rate, min_lr=0.0).validate()
 
 
 def make_optimizers(model: GPT, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -145,7 +155,7 @@ class Trainer:
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """The next step is taken with this learning rate, which then falls as the schedule does."""
-        replace(self.train_config, learning_rate=learning_rate, min_lr=0.0).validate()
+        check_learning_rate(self.train_config, learning_rate)
         if not self.finished:
             self.rate_scale = learning_rate / get_lr(self.n_steps + 1, self.train_config)
 
@@ -189,27 +199,52 @@ class Trainer:
             references=self.references,
         )
 
-    def state(self) -> dict:
-        """All that the next step depends on, as a copy; `load_state` of it goes on bit for bit."""
-        return {
-            "model": _copy(self.model.state_dict()),
-            "optimizers": [deepcopy(optimizer.state_dict()) for optimizer in self.optimizers],
-            "data_rng": self.data_rng.get_state(),
-            "dropout_rng": self.dropout_rng.get_state(),
-            "rate_scale": self.rate_scale,
-            "history": list(self.history),
-            "seconds": self.seconds,
-            "good": self._good,
-        }
+    def back_to_good_weights(self) -> None:
+        """Forgets what happened since the last evaluation, after which something went wrong."""
+        n_steps, weights = self._good
+        self.model.load_state_dict(weights)
+        self.model.zero_grad(set_to_none=True)
+        del self.history[n_steps:]
 
-    def load_state(self, state: dict) -> None:
-        self.rate_scale = state["rate_scale"]
-        self.model.load_state_dict(state["model"])
-        for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(deepcopy(optimizer_state))
-        self.data_rng.set_state(state["data_rng"])
-        self.dropout_rng.set_state(state["dropout_rng"])
-        self.history, self.seconds, self._good = list(state["history"]), state["seconds"], state["good"]
+    def save_state(self, file: Path) -> None:
+        """Writes all that the next step depends on; `load_state` of it goes on bit for bit."""
+        good_step, good = self._good
+        tensors = {"rng.data": self.data_rng.get_state(), "rng.dropout": self.dropout_rng.get_state()}
+        tensors |= {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
+        tensors |= {f"good.{name}": weight for name, weight in good.items()}
+        for i, optimizer in enumerate(self.optimizers):
+            for n, moments in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{i}.{n}.{name}": moment for name, moment in moments.items()}
+        about = {
+            "rate_scale": self.rate_scale,
+            "seconds": self.seconds,
+            "good_step": good_step,
+            "history": [list(vars(step).values()) for step in self.history],
+        }
+        try:
+            save_tensors(tensors, file, {"state": json.dumps(about, allow_nan=False)})
+        except SafetensorError as error:  # the library's wrapping of what the system said
+            raise OSError(None, re.sub(r".*I/O error: | \(os error.*", "", str(error))) from error
+
+    def load_state(self, file: Path) -> None:
+        """Goes on from a state that a trainer of the same text, recipe and start has saved."""
+        about, tensors = _read_about(file), load_tensors(file)
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {key[len(name) :]: tensor.clone() for key, tensor in tensors.items() if key.startswith(name)}
+
+        self.data_rng.set_state(tensors["rng.data"])
+        self.dropout_rng.set_state(tensors["rng.dropout"])
+        self.model.load_state_dict(part("model."))
+        for i, optimizer in enumerate(self.optimizers):
+            moments = {}
+            for key, moment in part(f"optimizer.{i}.").items():
+                n, name = key.split(".")
+                moments.setdefault(int(n), {})[name] = moment
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        self.rate_scale, self.seconds = about["rate_scale"], about["seconds"]
+        self.history = _steps(about)
+        self._good = (about["good_step"], {name: w.to(self.device) for name, w in part("good.").items()})
 
     def _backward(self) -> tuple[float, float]:
         config = self.train_config
@@ -231,7 +266,7 @@ class Trainer:
         if all(map(math.isfinite, numbers)):
             return
         step, learning_rate = self.n_steps + 1, self.rate_scale * self.train_config.learning_rate
-        self._back_to_good_weights()
+        self.back_to_good_weights()
         raise Diverged(
             f"The loss was no longer a finite number at step {step}, so training stopped; the weights of step "
             f"{self.n_steps} are kept. Try a learning rate of {learning_rate / 4:.2g}, or a longer warm-up."
@@ -245,12 +280,6 @@ class Trainer:
 
     def _keep_good_weights(self) -> None:
         self._good = (self.n_steps, _copy(self.model.state_dict()))
-
-    def _back_to_good_weights(self) -> None:
-        n_steps, weights = self._good
-        self.model.load_state_dict(weights)
-        self.model.zero_grad(set_to_none=True)
-        del self.history[n_steps:]
 
 
 def planned_model(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> ModelConfig:
@@ -317,6 +346,20 @@ def _step_seconds(config: ModelConfig, batch_size: int, optimizer: str) -> float
     for _ in range(2):
         trial.step()
     return (trial.seconds - before) / 2 * batch_size / rows
+
+
+def saved_history(file: Path) -> list[TrainStep]:
+    """What happened up to a saved state, without reading its weights."""
+    return _steps(_read_about(file))
+
+
+def _read_about(file: Path) -> dict:
+    with safe_open(file, "pt") as state:
+        return json.loads(state.metadata()["state"])
+
+
+def _steps(about: dict) -> list[TrainStep]:
+    return [TrainStep(*values) for values in about["history"]]
 
 
 def _copy(weights: dict[str, Tensor], device: str | None = None) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save as save_tensors
 
-from playground.checkpoint import FILE_NAME, Checkpoint, Provenance, clean_name, from_bytes, load, save, to_bytes
+from playground.checkpoint import FILE_NAME, Checkpoint, Past, Provenance, clean_name, from_bytes, load, save, to_bytes
 from playground.config import TOKENIZER_KINDS, ModelConfig
 from playground.corpus import Text
 from playground.errors import BadInput
@@ -83,7 +83,7 @@ def forge(tiny_checkpoint, about) -> Callable[..., bytes]:
 
 
 def assert_same(one: Checkpoint, other: Checkpoint) -> None:
-    for name in ("name", "config", "train_config", "history", "provenance", "val_loss"):
+    for name in ("name", "config", "train_config", "history", "provenance", "val_loss", "references"):
         assert getattr(one, name) == getattr(other, name)
     assert type(one.tokenizer) is type(other.tokenizer)
     assert one.tokenizer.vocab == other.tokenizer.vocab
@@ -119,6 +119,23 @@ def test_a_checkpoint_without_history_and_losses_comes_back(tiny_checkpoint):
     bare = replace(tiny_checkpoint, history=(), provenance=(), val_loss=None)
     assert_same(from_bytes(to_bytes(bare)), bare)
     assert bare.step == 0
+
+
+def test_the_past_of_a_checkpoint_comes_back_as_json(tiny_checkpoint):
+    past = tiny_checkpoint.past
+    assert past.history == tiny_checkpoint.history and past.references.n_tokens > 0 and past.val_loss > 0
+    assert past.provenance == tiny_checkpoint.provenance
+    assert (past.config, past.train_config) == (tiny_checkpoint.config, tiny_checkpoint.train_config)
+    assert Past.from_dict(json.loads(json.dumps(past.to_dict()))) == past
+    bare = Past(past.config, past.train_config)
+    assert Past.from_dict(json.loads(json.dumps(bare.to_dict()))) == bare
+
+
+def test_a_past_of_another_form_is_refused(tiny_checkpoint):
+    about = tiny_checkpoint.past.to_dict()
+    for entry in about.keys() - {"val_loss"}:
+        with pytest.raises(BadInput):
+            Past.from_dict({name: value for name, value in about.items() if name != entry})
 
 
 def test_provenance_is_name_length_and_hash(tiny_checkpoint, small_text):

@@ -1,6 +1,7 @@
 """Training: each step against plain arithmetic, and runs that can be stopped, resumed and survive bad luck."""
 
 import math
+import resource
 from collections import Counter
 from dataclasses import astuple, replace
 
@@ -20,9 +21,11 @@ from playground.training import (
     ESTIMATE_TOKENS,
     Diverged,
     Trainer,
+    check_learning_rate,
     full_loss,
     get_lr,
     make_trainer,
+    saved_history,
     train,
 )
 
@@ -87,6 +90,15 @@ def test_the_learning_rate_can_be_changed_while_running(small_text, small_recipe
     assert trainer.step().learning_rate == pytest.approx(0.002 * 8 / 9)  # and on down as the schedule goes
     trainer.set_learning_rate(1.0)
     assert trainer.step().learning_rate == pytest.approx(1.0)
+
+
+def test_which_learning_rates_a_run_may_have():
+    config = TrainConfig(learning_rate=0.01, min_lr=0.005)
+    for rate in (1e-6, 0.001, 10.0):  # also one below `min_lr`
+        check_learning_rate(config, rate)
+    for rate in (0.0, 10.1, math.nan):
+        with pytest.raises(BadInput, match="learning_rate"):
+            check_learning_rate(config, rate)
 
 
 @pytest.mark.parametrize("learning_rate", [0.0, -1.0, 11.0, math.nan, math.inf, None])  # None: a field left empty
@@ -316,7 +328,7 @@ def test_an_unreachable_target_changes_nothing(small_text, small_recipe):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_resuming_goes_on_bit_for_bit(optimizer, small_text, small_recipe):
+def test_resuming_goes_on_bit_for_bit(optimizer, small_text, small_recipe, tmp_path):
     def make(seed: int = 1337) -> Trainer:
         return trainer_of(
             small_text, small_recipe, dropout=0.2, sampler=write_sample, optimizer=optimizer, seed=seed, eval_interval=7
@@ -332,13 +344,13 @@ def test_resuming_goes_on_bit_for_bit(optimizer, small_text, small_recipe):
         neighbour.step()
         torch.manual_seed(0)
         torch.rand(100)
-    state = first.state()
+    first.save_state(tmp_path / "state")
     for _ in range(3):
-        first.step()  # the state is a copy, which this must not touch
+        first.step()  # saving has not disturbed it
 
     torch.manual_seed(99)
     resumed = make()
-    resumed.load_state(state)
+    resumed.load_state(tmp_path / "state")
     for _ in range(8):
         neighbour.step()
         resumed.step()
@@ -350,28 +362,81 @@ def test_resuming_goes_on_bit_for_bit(optimizer, small_text, small_recipe):
     assert without_clock(first.history) == without_clock(straight.history)[:9]
     assert without_clock(neighbour.history) != without_clock(straight.history)
     assert resumed.history[:6] == first.history[:6]  # the clock of the first part included
-    assert resumed.seconds > first.history[5].seconds
+    assert resumed.history[6].seconds > resumed.history[5].seconds  # and it goes on from there
 
 
-def test_a_state_can_be_used_twice(small_text, small_recipe):
+def test_a_state_can_be_used_twice(small_text, small_recipe, tmp_path):
     trainer = trainer_of(small_text, small_recipe, dropout=0.2)
     for _ in range(3):
         trainer.step()
-    state, ends = trainer.state(), []
+    trainer.save_state(tmp_path / "state")
+    ends = []
     for _ in range(2):
-        trainer.load_state(state)
+        trainer.load_state(tmp_path / "state")
         for _ in range(4):
             trainer.step()
         ends.append((without_clock(trainer.history), weights_of(trainer)))
     assert ends[0][0] == ends[1][0] and all_equal(ends[0][1], ends[1][1])
 
 
-def test_a_state_remembers_the_changed_learning_rate(small_text, small_recipe):
+def test_a_state_remembers_the_changed_learning_rate(small_text, small_recipe, tmp_path):
     trainer = trainer_of(small_text, small_recipe)
     trainer.set_learning_rate(0.005)
+    trainer.save_state(tmp_path / "state")
     resumed = trainer_of(small_text, small_recipe)
-    resumed.load_state(trainer.state())
-    assert resumed.step().learning_rate == trainer.step().learning_rate
+    resumed.load_state(tmp_path / "state")
+    assert resumed.step().learning_rate == trainer.step().learning_rate == pytest.approx(0.005)
+
+
+def test_a_state_before_the_first_step_is_one_too(small_text, small_recipe, tmp_path):
+    trainer_of(small_text, small_recipe, dropout=0.2).save_state(tmp_path / "state")
+    straight, resumed = (trainer_of(small_text, small_recipe, dropout=0.2) for _ in range(2))
+    resumed.load_state(tmp_path / "state")
+    assert resumed.history == [] and saved_history(tmp_path / "state") == []
+    assert without_clock(list(train(resumed))) == without_clock(list(train(straight)))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_state_remembers_the_last_good_weights(optimizer, small_text, small_recipe, tmp_path):
+    trainer = trainer_of(small_text, small_recipe, dropout=0.2, optimizer=optimizer)
+    for _ in range(10):
+        trainer.step()
+    good = weights_of(trainer)
+    for _ in range(3):
+        trainer.step()
+    trainer.save_state(tmp_path / "state")
+    resumed = trainer_of(small_text, small_recipe, dropout=0.2, optimizer=optimizer)
+    resumed.load_state(tmp_path / "state")
+    assert all_equal(weights_of(resumed), weights_of(trainer)) and not all_equal(weights_of(resumed), good)
+    resumed.back_to_good_weights()
+    assert_back_at(resumed, 10, good)
+
+
+def test_the_history_of_a_state_can_be_read_by_itself(small_text, small_recipe, tmp_path):
+    trainer = trainer_of(small_text, small_recipe, sampler=write_sample)
+    for _ in range(11):
+        trainer.step()
+    trainer.save_state(tmp_path / "state")
+    assert saved_history(tmp_path / "state") == trainer.history
+    assert trainer.history[0].sample and trainer.history[1].sample is None
+
+
+def test_a_state_that_cannot_be_written_is_an_error_of_the_system(small_text, small_recipe, tmp_path):
+    """As of a full disk: here the system takes no more than 20 kB into a file."""
+    trainer = trainer_of(small_text, small_recipe)
+    trainer.step()
+    with pytest.raises(OSError):
+        trainer.save_state(tmp_path / "no such folder" / "state")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            trainer.save_state(tmp_path / "state")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    trainer.save_state(tmp_path / "state")  # the trainer itself has taken no harm
+    assert saved_history(tmp_path / "state") == trainer.history
 
 
 def test_the_seed_decides_everything(small_text, small_recipe):
