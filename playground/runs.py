@@ -1,29 +1,41 @@
-"""Runs and checkpoints of the visitors of a page: training goes on in threads, whoever looks on.
+"""Runs: trainings that go on whoever looks on, and that outlive the program they go on in.
 
-A `Workspace` is one visitor's, found by a key that cannot be guessed; a `Run` is one training in a thread of its own.
+A `Run` is a job of the engine and lives in a folder of its own. What it needs to begin is written there before it
+begins, and its state every few seconds after; so opening the folder again, after a pause, a restart or a crash, goes on
+from the last state to the very curve the run would have had.
+
+    run.json            name, recipe, whether it runs, has paused or ended
+    text.txt            what it learns from
+    start.safetensors   the checkpoint it started from, if it did
+    state.safetensors   weights, optimizers, random numbers and history: all that the next step depends on
+    past.json           history and losses when it paused or ended
 """
 
-import secrets
+import json
+import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic, time
 
 import torch
+from safetensors import SafetensorError
 
-from playground.checkpoint import Checkpoint, TrainStep, clean_name
-from playground.config import ModelConfig, Recipe, TrainConfig, memory_bytes
+from playground import checkpoint as checkpoints
+from playground.checkpoint import Checkpoint, Past, TrainStep
+from playground.config import ModelConfig, Recipe, TrainConfig
 from playground.corpus import Corpus, References, Text
+from playground.engine import Engine
 from playground.errors import BadInput
+from playground.files import remove, remove_except, write_bytes, write_whole
 from playground.generation import write_sample
-from playground.training import Diverged, Trainer, make_trainer, planned_model
+from playground.training import Diverged, Trainer, check_learning_rate, make_trainer, saved_history
 
-MAX_WORKSPACES = 64
-MAX_CHECKPOINTS = 30
-MAX_RUNS = 20
-MAX_RUN_BYTES = 4 * 2**30
-ACTIVE = ("starting", "running", "paused", "pausing")
+COMPUTING = ("starting", "running", "pausing")
+ACTIVE = (*COMPUTING, "paused")
+RECORD, TEXT, START, STATE, PAST = "run.json", "text.txt", "start.safetensors", "state.safetensors", "past.json"
+SAVING_SHARE = 0.05  # of the time at most goes into saving states, however large they are
 
 
 @dataclass(frozen=True)
@@ -38,9 +50,10 @@ class Progress:
     steps: list[TrainStep]
     n_evaluated_before: int  # evaluations among the steps before `cursor`
     tokens_per_second: float
-    seconds: float
-    seconds_left: float | None  # while the run is active
+    seconds: float  # of computing so far
+    seconds_left: float | None  # while the run is active, shared as the machine is now
     message: str = ""
+    others: int = 0  # other runs that share the machine with this one
     references: References | None = None
     final_loss: float | None = None  # over the whole validation part
 
@@ -60,12 +73,17 @@ def past_progress(checkpoint: Checkpoint, cursor: int = 0) -> Progress:
 
 
 def _progress(
-    history: Sequence[TrainStep], config: ModelConfig, train_config: TrainConfig, cursor: int, **known
+    history: Sequence[TrainStep],
+    config: ModelConfig,
+    train_config: TrainConfig,
+    cursor: int,
+    crowding: float = 1.0,
+    **known,
 ) -> Progress:
     """What happened from the step at `cursor` on, and what else is `known` of the run."""
     cursor = min(max(cursor, 0), len(history))
     seconds = history[-1].seconds if history else 0.0
-    pace = seconds / len(history) if history else 0.0  # seconds a step
+    pace = crowding * seconds / len(history) if history else 0.0  # seconds a step
     return Progress(
         step=len(history),
         max_iters=train_config.max_iters,
@@ -80,107 +98,267 @@ def _progress(
 
 
 class Run:
-    """A training in a thread. `state`: starting, running, (pausing, paused, running,) then finished, stopped or failed.
+    """A training. `state`: starting, running, (pausing, paused, starting, running,) then finished, stopped or failed.
 
-    `publish` is called from the thread with a new checkpoint at every pause and at the end.
+    `publish` is called with a new checkpoint at every pause and at the end, from the thread that works on the run.
+    A run that has paused takes no memory: it goes on from its files as after a restart.
     """
 
-    def __init__(
-        self,
-        name: str,
-        text: Text,
-        recipe: Recipe,
-        start: Checkpoint | None,
-        publish: Callable[[Checkpoint], None],
-    ):
-        self.id, self.name, self.text, self.recipe = secrets.token_urlsafe(16), name, text, recipe
-        self.state, self.message = "starting", ""
-        self.trainer: Trainer | None = None  # while the run is active
-        self.checkpoint: Checkpoint | None = None  # the latest it has published
-        self._start, self._publish = start, publish
-        self._wanted = "running"
-        self._changed = threading.Condition()
-        threading.Thread(target=self._live, name=f"run-{self.id[:6]}", daemon=True).start()
+    def __init__(self, folder: Path, engine: Engine, publish: Callable[[Checkpoint], None], save_seconds: float):
+        """Opens the run in a folder that `create` has made. It goes on when it is told to `begin`."""
+        self.folder, self.id = folder, folder.name
+        self._engine, self._publish, self._save_seconds = engine, publish, save_seconds
+        self._record = record = json.loads((folder / RECORD).read_bytes())
+        self.name, self.created, self.memory = record["name"], record["created"], record["memory"]
+        self.recipe = _recipe(record["recipe"])
+        self.state, self.message, self._rate = record["state"], record["message"], record["rate"]
+        self.trainer: Trainer | None = None  # while the run computes
+        self.past = self._read_past()
+        if self.state in COMPUTING and (folder / PAST).exists() and not (folder / STATE).exists():
+            self.state = "stopped"  # it had ended when the disk was too full to say so
+        self._wanted = record["wanted"]  # running, paused or stopped: what the visitor asked for last
+        self._saved_step, self._save_at = -1, 0.0
+        self._lock = threading.RLock()
+        remove_except(folder, {RECORD, TEXT, PAST} | ({START, STATE} if self.active else set()))
+
+    @staticmethod
+    def create(folder: Path, name: str, text: Text, recipe: Recipe, start: Checkpoint | None, memory: int) -> None:
+        """Writes all that a run needs to begin. `memory` is how many bytes it is taken to need."""
+        folder.mkdir(parents=True)
+        write_bytes(folder / TEXT, text.text.encode())
+        if start:
+            write_bytes(folder / START, checkpoints.to_bytes(start))
+        record = {"name": name, "created": time(), "memory": memory, "recipe": asdict(recipe)}
+        record |= {
+            "text": [text.name, text.note],
+            "state": "starting",
+            "wanted": "running",
+            "message": "",
+            "rate": None,
+        }
+        write_bytes(folder / RECORD, json.dumps(record).encode())  # last: a folder with a record is a whole one
 
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
 
     @property
+    def text(self) -> Text:
+        name, note = self._record["text"]
+        return Text(name, (self.folder / TEXT).read_bytes().decode(), note)
+
+    @property
     def learning_rate(self) -> float | None:
         """That of the latest step of a run that is active."""
-        trainer = self.trainer
-        return trainer.history[-1].learning_rate if trainer and trainer.history else None
+        history = (self.trainer or self.past).history
+        return history[-1].learning_rate if self.active and history else None
 
-    def pause(self) -> None:
-        self._want("paused")
+    def begin(self) -> None:
+        """Computes from now on, as often as it has its turn."""
+        self.state = "starting"
+        self._engine.add(self)
+
+    def recover(self) -> None:
+        """Goes on after the program that it went on in has ended."""
+        self.message = f"The server was started anew, and this run went on from step {len(self.past.history):,}."
+        self.begin()
+
+    def pause(self, why: str = "") -> None:
+        with self._lock:
+            if self.state in COMPUTING and self._wanted == "running":
+                self._wanted, self.message = "paused", why
+                self._write_record()
 
     def resume(self) -> None:
-        self._want("running")
+        with self._lock:
+            if self._wanted == "paused":
+                self._wanted, self.message = "running", ""
+                if self.state == "paused":
+                    self.begin()
+                self._write_record()
 
     def stop(self) -> None:
-        self._want("stopped")
+        with self._lock:
+            if self.active:
+                self._wanted = "stopped"
+                self._write_record()
+                if self.state == "paused":  # and what it has learned is published
+                    self._end("stopped")
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        if trainer := self.trainer:  # which another thread may be about to let go
-            trainer.set_learning_rate(learning_rate)
+        """The next step is taken with this learning rate, which then falls as the schedule does."""
+        check_learning_rate(self.recipe.train, learning_rate)
+        with self._lock:
+            self._rate = learning_rate
+            self._write_record()
 
     def progress(self, cursor: int = 0) -> Progress:
         """What happened from the step at `cursor` on."""
-        known = {"name": self.name, "state": self.state, "message": self.message}
-        checkpoint, past = self.checkpoint, self.trainer or self.checkpoint  # alike in what is asked of them here
-        if not past:
-            return _progress((), self.recipe.model, self.recipe.train, 0, **known)
-        history = list(past.history)
-        measured = checkpoint and len(checkpoint.history) == len(history)
-        known |= {"references": past.references, "final_loss": checkpoint.val_loss if measured else None}
-        return _progress(history, past.config, past.train_config, cursor, **known)
+        state, past, latest = self.state, self.past, self.trainer or self.past  # which another thread may change
+        history, computing = list(latest.history), state in COMPUTING
+        return _progress(
+            history,
+            latest.config,
+            latest.train_config,
+            cursor,
+            crowding=self._engine.crowding if computing else 1.0,
+            name=self.name,
+            state=state,
+            message=self.message,
+            others=max(0, self._engine.n_jobs - 1) if computing else 0,
+            references=latest.references,
+            final_loss=past.val_loss if len(past.history) == len(history) else None,
+        )
 
-    def _want(self, state: str) -> None:
-        with self._changed:
-            if self.active and self._wanted != "stopped":
-                self._wanted = state
-                self._changed.notify_all()
+    # What the engine calls, in one thread at a time.
 
-    def _live(self) -> None:
-        torch.set_num_threads(1)
-        state, message = "failed", "Training failed by a defect of ours; its report is in the log."
+    def work(self, over: Callable[[], bool]) -> bool:
         try:
-            self.trainer = make_trainer(self.text, self.recipe, self._start, write_sample)
-            self.message = _note_unknown(self.trainer.corpus)
-            try:
-                self._train()
-                self._hand_over()
-                state, message = "finished" if self.trainer.finished else "stopped", self.message
-            except Diverged as error:
-                self._hand_over()
-                message = str(error)
-        except BadInput as error:
-            message = str(error)
-        finally:
-            self.trainer = None  # with its optimizers and its copies of the weights, five times what is published
-            self.message, self.state = message, state  # the state last: whoever sees it finds the message there
-
-    def _train(self) -> None:
-        while not self.trainer.finished and self._wanted != "stopped":
-            if self._wanted == "paused":
-                self._hold()
+            return self._work(over)
+        except (Diverged, BadInput) as error:
+            self._fail(str(error))
+        except OSError as error:
+            self._fail(
+                f"The server's disk failed ({error.strerror or error}), so training stopped. Download what you want to "
+                "keep, and start again when there is room."
+            )
+        except Exception as error:
+            if _is_out_of_memory(error):
+                self._fail(
+                    "The server's memory ran out, so training stopped. Try a smaller batch, context or embedding."
+                )
             else:
-                self.state = "running"
-                self.trainer.step()
+                logging.exception("a run failed")
+                self._fail("Training failed by a defect of ours; its report is in the server's log.")
+        return False
 
-    def _hold(self) -> None:
+    def leave(self) -> None:
+        try:
+            if self.trainer and self.trainer.n_steps > self._saved_step:
+                self._save()
+        except OSError:
+            logging.exception("the state of a run could not be written")  # the one before it is still there
+
+    def _work(self, over: Callable[[], bool]) -> bool:
+        if not self.trainer:
+            self._open_trainer()
+        if self._wanted == "running":
+            self.state = "running"
+        while self._wanted == "running" and not self.trainer.finished and not over():
+            self._take_rate()
+            self.trainer.step()
+        if self.trainer.finished or self._wanted == "stopped":
+            self._save()  # since the loss over the whole validation part takes a while
+            self._hand_over()
+            self._end("finished" if self.trainer.finished else "stopped", self.message)
+            return False
+        if self._wanted == "paused":
+            return self._hold()
+        if monotonic() >= self._save_at:
+            self._save()
+        return True
+
+    def _open_trainer(self) -> None:
+        trainer, state = self._new_trainer(), self.folder / STATE
+        if state.exists():
+            try:
+                trainer.load_state(state)
+            except (SafetensorError, ValueError, LookupError):  # not by a crash of ours: those leave whole files
+                logging.exception("the state of a run cannot be read")
+                remove(state)
+                trainer = self._new_trainer()
+                self.message = "The saved state of this run could not be read, so it began anew."
+        self._saved_step, self._save_at = trainer.n_steps, monotonic() + self._save_seconds
+        self.message = self.message or _note_unknown(trainer.corpus)
+        self.trainer = trainer
+
+    def _new_trainer(self) -> Trainer:
+        start = self.folder / START
+        return make_trainer(self.text, self.recipe, checkpoints.load(start) if start.exists() else None, write_sample)
+
+    def _take_rate(self) -> None:
+        """Follows a change of the learning rate, which is forgotten only when a state remembers it."""
+        if self._rate is None:
+            return
+        with self._lock:
+            self.trainer.set_learning_rate(self._rate)
+            self._save()
+            self._rate = None
+            self._write_record()
+
+    def _hold(self) -> bool:
+        """Pauses, unless something else is wanted by the time that what was learned has been handed over."""
+        self._save()
         self.state = "pausing"
         self._hand_over()
-        self.state = "paused"
-        with self._changed:
-            self._changed.wait_for(lambda: self._wanted != "paused")
+        with self._lock:
+            if self._wanted != "paused":
+                return True
+            self.state, self.trainer = "paused", None
+            self._write_record()
+            return False  # said in here: once the lock is open, a visitor may resume
+
+    def _save(self) -> None:
+        started = monotonic()
+        write_whole(self.folder / STATE, self.trainer.save_state)
+        self._saved_step, took = self.trainer.n_steps, monotonic() - started
+        self._save_at = monotonic() + max(self._save_seconds, took / SAVING_SHARE)
 
     def _hand_over(self) -> None:
         """Publishes what was learned. Before the first step that is nothing, and random weights replace no model."""
         if self.trainer.history:
-            self.checkpoint = self.trainer.checkpoint(self.name, self.trainer.val_loss())
-            self._publish(self.checkpoint)
+            checkpoint = self.trainer.checkpoint(self.name, self.trainer.val_loss())
+            self.past = checkpoint.past
+            self._publish(checkpoint)
+            self._write(PAST, self.past.to_dict())
+
+    def _fail(self, message: str) -> None:
+        """Ends the run with its last good weights; or leaves it paused, if it failed before it had them in memory."""
+        state = self.folder / STATE
+        if self.trainer:
+            remove(state)  # a full disk needs the room, and memory holds what is in it
+            try:
+                self.trainer.back_to_good_weights()
+                self._hand_over()
+            except Exception:
+                logging.exception("the last good weights of a run could not be kept")
+        if self.trainer or not state.exists():
+            self._end("failed", message)
+        else:
+            with self._lock:
+                self._wanted, self.state, self.message = "paused", "paused", f"{message} Press Resume to try again."
+                self._write_record()
+
+    def _end(self, state: str, message: str = "") -> None:
+        with self._lock:
+            self.trainer = None  # with its optimizers and its copies of the weights, five times what is published
+            self.message, self.state = message, state  # the state last: whoever sees it finds the message there
+            self._write_record()
+        remove(self.folder / STATE, self.folder / START)
+
+    def _read_past(self) -> Past:
+        """What can be told of the run while it does not compute."""
+        if (self.folder / PAST).exists() and (self.state not in COMPUTING or not (self.folder / STATE).exists()):
+            return Past.from_dict(json.loads((self.folder / PAST).read_bytes()))
+        try:
+            history = saved_history(self.folder / STATE)
+        except (SafetensorError, ValueError, LookupError, OSError):  # there is none yet, or it will have to begin anew
+            history = ()
+        return Past(self.recipe.model, self.recipe.train, tuple(history))
+
+    def _write_record(self) -> None:
+        self._record |= {"state": self.state, "wanted": self._wanted, "message": self.message, "rate": self._rate}
+        self._write(RECORD, self._record)
+
+    def _write(self, name: str, content: dict) -> None:
+        try:
+            write_bytes(self.folder / name, json.dumps(content).encode())
+        except OSError:
+            logging.exception("%s of a run could not be written", name)
+
+
+def _recipe(values: dict) -> Recipe:
+    return Recipe(**values | {"model": ModelConfig(**values["model"]), "train": TrainConfig(**values["train"])})
 
 
 def _note_unknown(corpus: Corpus) -> str:
@@ -189,146 +367,6 @@ def _note_unknown(corpus: Corpus) -> str:
     return f"{corpus.unknown:,} of {len(corpus.val):,} validation tokens are not in the vocabulary."
 
 
-class Workspace:
-    """What one visitor has: runs by id, checkpoints by name, and the checkpoint in use."""
-
-    def __init__(self, shipped: dict[str, Checkpoint]):
-        self.shipped = shipped
-        self.checkpoints = dict(shipped)
-        self.in_use = (next(iter(shipped.values())), 0)  # a checkpoint, and a number that goes up with each change
-        self.runs: dict[str, Run] = {}
-        self._lock = threading.RLock()
-
-    @property
-    def current(self) -> Checkpoint:
-        return self.in_use[0]
-
-    @property
-    def active_run(self) -> Run | None:
-        return next((run for run in list(self.runs.values()) if run.active), None)
-
-    def start(self, text: Text, recipe: Recipe, start: Checkpoint | None = None) -> Run:
-        """Starts a run on a text; with `start`, goes on from that checkpoint's weights."""
-        with self._lock:
-            if self.active_run:
-                raise BadInput("A run of yours is still going: stop it, or let it finish, before you start another.")
-            affordable_model(text, recipe, start)
-            name = f"{start.name} → {text.name}" if start else text.name
-            run = Run(self._free_name(name), text, recipe, start, self.keep)
-            self.runs[run.id] = run
-            ended = [run_id for run_id, run in self.runs.items() if not run.active]
-            for old in ended[: max(0, len(self.runs) - MAX_RUNS)]:
-                del self.runs[old]
-            return run
-
-    def pause(self) -> None:
-        if run := self.active_run:
-            run.pause()
-
-    def resume(self) -> None:
-        if run := self.active_run:
-            run.resume()
-
-    def stop(self) -> None:
-        if run := self.active_run:
-            run.stop()
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Changes the rate of the run that is going, from its next step on."""
-        run = self.active_run
-        if not run:
-            raise BadInput("No run is going, so there is no learning rate to change: start one first.")
-        run.set_learning_rate(learning_rate)
-
-    def run(self, run_id: str) -> Run:
-        if run_id not in self.runs:
-            raise BadInput("This run is not here any more: start a new one.")
-        return self.runs[run_id]
-
-    def keep(self, checkpoint: Checkpoint) -> None:
-        """Lists a checkpoint under its name, in place of an earlier one of that name, and takes it into use."""
-        with self._lock:
-            made = [name for name in self.checkpoints if name not in self.shipped and name != checkpoint.name]
-            for name in made[: max(0, len(made) + 1 - MAX_CHECKPOINTS)]:
-                del self.checkpoints[name]
-            self.checkpoints[checkpoint.name] = checkpoint
-            self._take(checkpoint)
-
-    def save_as(self, name: str) -> Checkpoint:
-        """Lists the checkpoint in use under a name of the visitor's choice."""
-        if not name.strip():
-            raise BadInput("Give the checkpoint a name first.")
-        return self.add(replace(self.current, name=name))
-
-    def add(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Lists a checkpoint from elsewhere, under a name that is still free, and takes it into use."""
-        with self._lock:
-            added = replace(checkpoint, name=self._free_name(checkpoint.name))
-            self.keep(added)
-            return added
-
-    def listed(self, name: object) -> Checkpoint:
-        checkpoint = self.checkpoints.get(name) if isinstance(name, str) else None
-        if not checkpoint:
-            raise BadInput("This checkpoint is not in the list any more: choose another.")
-        return checkpoint
-
-    def use(self, name: object) -> Checkpoint:
-        """Takes a listed checkpoint into use."""
-        with self._lock:
-            self._take(self.listed(name))
-            return self.current
-
-    def _take(self, checkpoint: Checkpoint) -> None:
-        self.in_use = (checkpoint, self.in_use[1] + 1)
-
-    def _free_name(self, name: str) -> str:
-        """The name, or with a number behind it if a checkpoint has it, or a run that will publish one."""
-        name, taken = clean_name(name), {*self.checkpoints, *(run.name for run in self.runs.values())}
-        return next(n for n in (name if i == 1 else f"{name} ({i})" for i in count(1)) if n not in taken)
-
-
-def affordable_model(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> ModelConfig:
-    """The model of a run. Raises `BadInput` for one that cannot be, or that would take more memory than one may."""
-    for name, sentence in (recipe.train if start else recipe).problems().items():
-        raise BadInput(f"{name}: {sentence}")
-    model = planned_model(text, recipe, start)
-    model.validate()
-    needed = memory_bytes(model, recipe.train)
-    if needed > MAX_RUN_BYTES:
-        raise BadInput(
-            f"This run would need about {needed / 2**30:.1f} GB of memory, and {MAX_RUN_BYTES / 2**30:.0f} GB are the "
-            "limit: make the batch, the context or the embedding smaller."
-        )
-    return model
-
-
-class Workspaces:
-    """All visitors' workspaces. The least recently seen one without a run makes way when there are too many."""
-
-    def __init__(self, shipped: dict[str, Checkpoint]):
-        self.shipped = shipped
-        self._open: OrderedDict[str, Workspace] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def enter(self, key: object) -> tuple[str, Workspace]:
-        """The workspace of a key, or a new one with a new key: a key that we did not give out opens nothing."""
-        with self._lock:
-            if not isinstance(key, str) or key not in self._open:
-                key = secrets.token_urlsafe(24)
-                self._make_room()
-                self._open[key] = Workspace(self.shipped)
-            self._open.move_to_end(key)
-            return key, self._open[key]
-
-    def get(self, key: object) -> Workspace:
-        with self._lock:
-            if not isinstance(key, str) or key not in self._open:
-                raise BadInput("The server has started anew or forgotten this visit: reload the page.")
-            self._open.move_to_end(key)
-            return self._open[key]
-
-    def _make_room(self) -> None:
-        idle = [key for key, workspace in self._open.items() if not workspace.active_run]
-        for key in idle[: max(0, len(self._open) + 1 - MAX_WORKSPACES)]:
-            del self._open[key]
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory could not be had. On the CPU torch has no class of its own for that, only words."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

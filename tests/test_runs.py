@@ -1,37 +1,50 @@
-"""Runs that go on in threads, and the workspaces of visitors who must never meet."""
+"""Runs: the curve of a plain loop, whoever pauses, re-opens or fills the disk on the way."""
 
+import errno
+import gc
+import json
+import logging
+import resource
+import shutil
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from playground import runs
 from playground.checkpoint import Checkpoint, TrainStep
+from playground.config import Recipe
 from playground.corpus import Corpus, Text, reference_losses
+from playground.engine import Engine
 from playground.errors import BadInput
 from playground.generation import write_sample
-from playground.runs import MAX_CHECKPOINTS, MAX_RUNS, Run, Workspace, Workspaces, past_progress
-from playground.training import full_loss, make_trainer, train
+from playground.runs import PAST, RECORD, START, STATE, TEXT, Run, past_progress
+from playground.training import Trainer, full_loss, get_lr, make_trainer, train
 
 PATIENCE = 60  # seconds that anything here may take before the test counts as failed
+SLICE_SECONDS = 0.02  # some steps of the small recipe
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come about"
-        time.sleep(0.005)
+        time.sleep(0.002)
+
+
+def settled(run: Run) -> bool:
+    """Whether the run's folder says what the run says, which follows a moment later."""
+    return json.loads((run.folder / RECORD).read_bytes())["state"] == run.state
 
 
 def join(run: Run) -> Run:
-    """Waits until the run's thread has ended."""
-    for thread in threading.enumerate():
-        if thread.name == f"run-{run.id[:6]}":
-            thread.join(PATIENCE)
-    assert not run.active, f"{run.name} is still {run.state}"
+    wait_until(lambda: not run.active and settled(run), f"the end of {run.name}, which is {run.state},")
     return run
 
 
@@ -39,7 +52,7 @@ def pause(run: Run, after: int = 0) -> Run:
     """Pauses the run once it has made some steps."""
     wait_until(lambda: run.progress().step >= after, f"step {after}")
     run.pause()
-    wait_until(lambda: run.state == "paused", "the pause")
+    wait_until(lambda: run.state == "paused" and settled(run), f"the pause of {run.name}, which is {run.state},")
     return run
 
 
@@ -47,37 +60,84 @@ def without_clock(history: list[TrainStep]) -> list[tuple]:
     return [astuple(replace(step, seconds=0.0)) for step in history]
 
 
-@pytest.fixture
-def visitors(tiny_checkpoint) -> Iterator[Workspaces]:
-    """Workspaces whose runs end with the test."""
-    visitors = Workspaces({"Shipped": tiny_checkpoint})
-    entered, enter = [], visitors.enter
-
-    def remembering_enter(key: object) -> tuple[str, Workspace]:
-        entered.append(enter(key))
-        return entered[-1]
-
-    visitors.enter = remembering_enter
-    yield visitors
-    for _, workspace in entered:
-        for run in list(workspace.runs.values()):
-            run.stop()
-            join(run)
+@contextmanager
+def no_file_beyond(n_bytes: int) -> Iterator[None]:
+    """The system refuses to write more than this into one file, as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture
-def workspace(visitors) -> Workspace:
-    return visitors.enter(None)[1]
+def make_engine() -> Iterator[Callable[[], Engine]]:
+    """Engines of one worker that are closed when the test ends."""
+    engines = []
+
+    def make() -> Engine:
+        engines.append(Engine(1, SLICE_SECONDS))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        assert engine.close(PATIENCE)
 
 
 @pytest.fixture
-def long_recipe(small_recipe):
-    """More steps than any test waits for. With dropout, since that is what a pause could disturb."""
+def engine(make_engine) -> Engine:
+    return make_engine()
+
+
+@pytest.fixture
+def published() -> list[Checkpoint]:
+    return []
+
+
+@pytest.fixture
+def create(tmp_path, engine, published) -> Callable[..., Run]:
+    """Makes a run that has not yet begun. Its state is written whenever it may be."""
+
+    def make(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> Run:
+        folder = tmp_path / "runs" / f"{len(list(tmp_path.glob('runs/*')))}"
+        Run.create(folder, text.name, text, recipe, start, memory=1_000)
+        return Run(folder, engine, published.append, save_seconds=0.0)
+
+    return make
+
+
+@pytest.fixture
+def begin(create) -> Callable[..., Run]:
+    def make(*arguments, **named) -> Run:
+        run = create(*arguments, **named)
+        run.begin()
+        return run
+
+    return make
+
+
+@pytest.fixture
+def eager_saving(monkeypatch) -> None:
+    """A state after every slice, however long that takes."""
+    monkeypatch.setattr(runs, "SAVING_SHARE", 1e9)
+
+
+@pytest.fixture
+def dropping_recipe(small_recipe) -> Recipe:
+    """60 steps with dropout, since that is what a pause could disturb."""
     model = replace(small_recipe.model, dropout=0.2)
-    return replace(small_recipe, model=model, train=replace(small_recipe.train, max_iters=100_000))
+    return replace(small_recipe, model=model, train=replace(small_recipe.train, max_iters=60, eval_interval=30))
+
+
+@pytest.fixture
+def long_recipe(dropping_recipe) -> Recipe:
+    """More steps than any test waits for."""
+    return replace(dropping_recipe, train=replace(dropping_recipe.train, max_iters=100_000, eval_interval=10))
 
 
 SHORT = Text("short.txt", "ab")  # as words, no run on it gets further than its first check
+OTHER = Text("fox.txt", "The quick brown fox jumps over the lazy dog.\n" * 20)
 
 
 # --- A run from start to end ------------------------------------------------------------------------------------------
@@ -87,52 +147,70 @@ def corpus_of(text: Text, checkpoint: Checkpoint) -> Corpus:
     return Corpus.build(text, checkpoint.tokenizer, checkpoint.config.block_size)
 
 
-def test_a_run_finishes_and_publishes_its_checkpoint(workspace, small_text, small_recipe):
-    run = join(workspace.start(small_text, small_recipe))
-    assert (run.state, run.message, run.name) == ("finished", "", "verses.txt")
-    assert workspace.run(run.id) is run and run.text is small_text
-
-    published = workspace.current
-    assert published is workspace.checkpoints["verses.txt"]
-    assert published.step == 30 and published.provenance[0].name == "verses.txt"
+def test_a_run_finishes_and_publishes_its_checkpoint(begin, published, engine, small_text, small_recipe):
+    run = join(begin(small_text, small_recipe))
+    assert (run.state, run.message, run.name, run.active) == ("finished", "", "verses.txt", False)
+    [checkpoint] = published
+    assert checkpoint.name == "verses.txt" and checkpoint.step == 30
+    assert checkpoint.provenance[0].name == "verses.txt"
     assert (
-        published.val_loss
+        checkpoint.val_loss
         == run.progress().final_loss
-        == full_loss(published.model, corpus_of(small_text, published).val)
+        == full_loss(checkpoint.model, corpus_of(small_text, checkpoint).val)
     )
-    assert published.history[-1].sample == write_sample(published.model, published.tokenizer)
+    assert checkpoint.history[-1].sample == write_sample(checkpoint.model, checkpoint.tokenizer)
 
     progress = run.progress()
     assert (progress.name, progress.state, progress.step, progress.max_iters) == ("verses.txt", "finished", 30, 30)
-    assert progress.seconds == published.history[-1].seconds and progress.seconds_left is None
+    assert progress.seconds == checkpoint.history[-1].seconds and progress.seconds_left is None
     assert progress.tokens_per_second == pytest.approx(30 * 8 * 16 / progress.seconds)
-    assert progress.references == reference_losses(corpus_of(small_text, published), published.config.vocab_size)
-    assert progress.final_loss == published.val_loss
-    assert progress.references.n_tokens == len(corpus_of(small_text, published).val) - 1
+    assert progress.references == reference_losses(corpus_of(small_text, checkpoint), checkpoint.config.vocab_size)
+    assert progress.references.n_tokens == len(corpus_of(small_text, checkpoint).val) - 1
+    assert progress.others == 0 and run.learning_rate is None and run.trainer is None
+    wait_until(lambda: engine.n_jobs == 0, "an engine without jobs")
 
 
-def test_a_run_in_a_thread_learns_what_a_loop_learns(workspace, small_text, small_recipe):
-    """Pauses and learning-rate changes of others, and the thread itself, make no difference to a single bit."""
-    recipe = replace(small_recipe, model=replace(small_recipe.model, dropout=0.2))
-    in_a_loop = make_trainer(small_text, recipe, sampler=write_sample)
+def test_what_stays_of_a_run_that_has_ended_is_its_text_and_its_past(
+    begin, engine, published, small_text, small_recipe
+):
+    run = join(begin(small_text, small_recipe, start=published_after(begin, published, small_text, small_recipe)))
+    wait_until(lambda: engine.n_jobs == 0, "an engine without jobs")
+    assert {file.name for file in run.folder.iterdir()} == {RECORD, TEXT, PAST}
+    again = Run(run.folder, engine, published.append, 0.0)
+    assert (again.state, again.message, again.name, again.created) == ("finished", "", "verses.txt", run.created)
+    assert again.progress() == run.progress() and again.progress(20) == run.progress(20)
+    assert again.recipe == small_recipe and again.memory == 1_000
+
+
+def published_after(begin, published: list[Checkpoint], text: Text, recipe: Recipe) -> Checkpoint:
+    join(begin(text, recipe))
+    return published.pop()
+
+
+def test_the_text_comes_back_byte_for_byte(create, small_recipe):
+    text = Text(
+        "ends.txt", "one\r\ntwo\rthree\n\n🙂 ümläut e\u0301\t\u2028\x0c\ufeff" * 9, "Read as UTF-16-LE, a guess."
+    )
+    run = create(text, small_recipe)
+    assert run.text == text
+    assert (run.folder / TEXT).read_bytes() == text.text.encode()
+
+
+def test_fine_tuning_starts_from_the_checkpoint(begin, published, small_recipe, tiny_checkpoint):
+    join(begin(OTHER, small_recipe, start=tiny_checkpoint))
+    [tuned] = published
+    assert [text.name for text in tuned.provenance] == ["verses.txt", "fox.txt"]
+    assert tuned.tokenizer.to_dict() == tiny_checkpoint.tokenizer.to_dict()
+    in_a_loop = make_trainer(OTHER, small_recipe, tiny_checkpoint, write_sample)
     list(train(in_a_loop))
-
-    run = workspace.start(small_text, recipe)
-    while run.active:
-        run.pause()
-        wait_until(lambda: run.state == "paused" or not run.active, "the pause")
-        torch.rand(3)
-        run.resume()
-        seen = run.progress().step
-        wait_until(lambda seen=seen: run.progress().step > seen or not run.active, "the next step")
-
-    assert without_clock(join(run).checkpoint.history) == without_clock(in_a_loop.history)
-    weights = in_a_loop.model.state_dict()
-    assert all(torch.equal(weight, weights[name]) for name, weight in workspace.current.weights.items())
+    assert without_clock(tuned.history) == without_clock(in_a_loop.history)
 
 
-def test_progress_tells_what_is_new_since_a_cursor(workspace, small_text, small_recipe):
-    run = join(workspace.start(small_text, small_recipe))
+# --- Progress ---------------------------------------------------------------------------------------------------------
+
+
+def test_progress_tells_what_is_new_since_a_cursor(begin, small_text, small_recipe):
+    run = join(begin(small_text, small_recipe))
     everything = run.progress(0)
     assert [step.step for step in everything.steps] == list(range(1, 31))
     assert everything.cursor == 0 and everything.n_evaluated_before == 0
@@ -147,8 +225,8 @@ def test_progress_tells_what_is_new_since_a_cursor(workspace, small_text, small_
     assert run.progress(-5) == everything
 
 
-def test_progress_while_it_goes_on_loses_no_step(workspace, small_text, long_recipe):
-    run, steps = workspace.start(small_text, long_recipe), []
+def test_progress_while_it_goes_on_loses_no_step(begin, small_text, long_recipe):
+    run, steps = begin(small_text, long_recipe), []
     assert run.progress().step >= 0  # even before the trainer is there
     while len(steps) < 50:
         progress = run.progress(len(steps))
@@ -156,7 +234,32 @@ def test_progress_while_it_goes_on_loses_no_step(workspace, small_text, long_rec
         steps += progress.steps
         time.sleep(0.005)
     assert [step.step for step in steps] == list(range(1, len(steps) + 1))
-    assert run.progress().seconds_left > 0
+
+
+class Bystander:
+    """A job that takes its turns and does nothing."""
+
+    def work(self, over: Callable[[], bool]) -> bool:
+        time.sleep(0.001)
+        return True
+
+    def leave(self) -> None:
+        pass
+
+
+def test_the_time_left_counts_those_who_share_the_machine(begin, engine, small_text, long_recipe):
+    run = begin(small_text, long_recipe)
+    for others in (0, 1, 2):
+        wait_until(lambda: run.progress().step >= 3 and run.state == "running", "step 3")
+        progress = run.progress()
+        pace = (others + 1) * progress.seconds / progress.step
+        assert progress.others == others
+        assert progress.seconds_left == pytest.approx(pace * (100_000 - progress.step))
+        assert progress.tokens_per_second == pytest.approx(8 * 16 / pace)
+        engine.add(Bystander())
+    progress = pause(run).progress()  # a run that has paused shares with nobody
+    assert progress.others == 0
+    assert progress.seconds_left == pytest.approx(progress.seconds / progress.step * (100_000 - progress.step))
 
 
 def test_a_checkpoints_own_history_looks_like_a_run_that_ended(tiny_checkpoint):
@@ -164,308 +267,575 @@ def test_a_checkpoints_own_history_looks_like_a_run_that_ended(tiny_checkpoint):
     assert (progress.name, progress.state, progress.step, progress.max_iters) == ("Verses", "finished", 30, 30)
     assert progress.steps == list(tiny_checkpoint.history[25:]) and progress.cursor == 25
     assert progress.final_loss == tiny_checkpoint.val_loss and progress.seconds_left is None
+    assert progress.references == tiny_checkpoint.references and progress.n_evaluated_before == 3
     empty = past_progress(replace(tiny_checkpoint, history=()))
     assert (empty.step, empty.steps, empty.tokens_per_second) == (0, [], 0.0)
+
+
+# --- Bit for bit ------------------------------------------------------------------------------------------------------
+
+
+def assert_same_end(run: Run, checkpoint: Checkpoint, in_a_loop: Trainer) -> None:
+    assert run.state == "finished", run.message
+    assert without_clock(checkpoint.history) == without_clock(in_a_loop.history)
+    weights = in_a_loop.model.state_dict()
+    assert checkpoint.weights.keys() == weights.keys()
+    assert all(torch.equal(weight, weights[name]) for name, weight in checkpoint.weights.items())
+    assert checkpoint.val_loss == run.progress().final_loss == in_a_loop.val_loss()
+    assert run.progress().steps == list(checkpoint.history)
+
+
+@pytest.fixture
+def loop(small_text) -> Callable[..., Trainer]:
+    """Trains in a plain loop, with changes of the learning rate before some steps."""
+
+    def make(recipe: Recipe, rates: dict[int, float] | None = None) -> Trainer:
+        trainer = make_trainer(small_text, recipe, sampler=write_sample)
+        while not trainer.finished:
+            if rate := (rates or {}).get(trainer.n_steps + 1):
+                trainer.set_learning_rate(rate)
+            trainer.step()
+        return trainer
+
+    return make
+
+
+def test_a_run_with_pauses_learns_what_a_loop_learns(begin, published, loop, small_text, dropping_recipe):
+    run, n_pauses = begin(small_text, dropping_recipe), 0
+    while run.active:
+        run.pause()
+        wait_until(lambda: run.state == "paused" or not run.active, "the pause")
+        n_pauses += run.state == "paused"
+        torch.rand(3)
+        run.resume()
+        seen = run.progress().step
+        wait_until(lambda seen=seen: run.progress().step > seen or not run.active, "the next step")
+    assert n_pauses >= 3
+    assert_same_end(run, published[-1], loop(dropping_recipe))
+    assert all(without_clock(c.history) == without_clock(published[-1].history)[: c.step] for c in published)
+
+
+def crashed_copy(folder: Path, copy: Path) -> Path:
+    """What a crash at this moment would leave of a run's folder."""
+    copy.mkdir(parents=True)
+    for name in (RECORD, TEXT, START, STATE, PAST):
+        with suppress(FileNotFoundError):
+            shutil.copy(folder / name, copy / name)
+    return copy
+
+
+@pytest.mark.usefixtures("eager_saving")
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_run_goes_on_from_its_folder_after_a_crash(
+    optimizer, begin, make_engine, loop, small_text, dropping_recipe, tmp_path
+):
+    recipe = replace(dropping_recipe, train=replace(dropping_recipe.train, optimizer=optimizer, learning_rate=0.005))
+    run, copies = begin(small_text, recipe), []
+    for i in range(3):
+        copies.append(crashed_copy(run.folder, tmp_path / f"copy-{i}"))
+        wait_until(lambda i=i: run.progress().step >= 18 * (i + 1) or not run.active, "the next steps")
+    in_a_loop, went_on_from = loop(recipe), []
+    for folder in copies:
+        ends = []
+        again = Run(folder, make_engine(), ends.append, 0.0)
+        went_on_from.append(again.progress().step)
+        assert again.state in ("starting", "running") and again.trainer is None
+        assert again.progress().steps == run.progress().steps[: went_on_from[-1]]
+        again.recover()
+        assert join(again).message == (
+            f"The server was started anew, and this run went on from step {went_on_from[-1]}."
+        )
+        assert_same_end(again, ends[-1], in_a_loop)
+        taken_over = slice(went_on_from[-1])  # by the clock, too: these steps were not taken anew
+        assert again.progress().steps[taken_over] == run.progress().steps[taken_over]
+    assert went_on_from == sorted(went_on_from) and went_on_from[-1] > 0
+
+
+@pytest.mark.usefixtures("eager_saving")
+def test_a_run_that_paused_goes_on_from_its_folder(begin, make_engine, loop, small_text, dropping_recipe, tmp_path):
+    run = pause(begin(small_text, dropping_recipe), after=20)
+    ends = []
+    again = Run(crashed_copy(run.folder, tmp_path / "copy"), make_engine(), ends.append, 0.0)
+    assert again.state == "paused" and again.progress() == run.progress()
+    assert again.progress().references and again.progress().final_loss
+    again.resume()
+    assert_same_end(join(again), ends[-1], loop(dropping_recipe))
+    assert again.message == "" and again.progress().steps[: run.progress().step] == run.progress().steps
+
+
+def test_what_the_disk_has_of_a_run_that_goes_on_is_recent(begin, small_text, long_recipe):
+    """Saving a state takes a twentieth of the time at most, which here is some milliseconds in some hundred."""
+    run = begin(small_text, long_recipe)
+
+    def saved_step() -> int:
+        return len(runs.saved_history(run.folder / STATE)) if (run.folder / STATE).exists() else 0
+
+    wait_until(lambda: saved_step() > 0, "the first state")
+    first = saved_step()
+    wait_until(lambda: saved_step() > first, "the next state")
+
+
+def test_a_state_is_not_written_more_often_than_wanted(tmp_path, engine, small_text, long_recipe):
+    Run.create(tmp_path / "run", "Verses", small_text, long_recipe, None, 1_000)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, save_seconds=3_600.0)
+    run.begin()
+    wait_until(lambda: run.progress().step >= 30, "step 30")
+    assert not (run.folder / STATE).exists()
+    pause(run)
+    assert len(runs.saved_history(run.folder / STATE)) == run.progress().step
+    run.resume()
+    step = run.progress().step
+    wait_until(lambda: run.progress().step > step + 5, "five more steps")
+    assert engine.close(PATIENCE)  # when the program ends, nothing is lost
+    assert len(runs.saved_history(run.folder / STATE)) == run.progress().step > step + 5
+    assert json.loads((run.folder / RECORD).read_bytes())["state"] in ("starting", "running")
+
+
+# --- The learning rate ------------------------------------------------------------------------------------------------
+
+
+def first_with(rate: float, run: Run) -> int:
+    return next(step.step for step in run.progress().steps if step.learning_rate == pytest.approx(rate))
+
+
+def test_the_learning_rate_can_be_changed_on_the_way(begin, published, loop, small_text, dropping_recipe):
+    run = begin(small_text, dropping_recipe)
+    wait_until(lambda: run.progress().step >= 10, "step 10")
+    run.set_learning_rate(0.0123)
+    wait_until(lambda: run.learning_rate != get_lr(run.progress().step, dropping_recipe.train), "the new rate")
+    pause(run)
+    run.set_learning_rate(0.005)
+    run.set_learning_rate(0.0042)  # the last one counts
+    paused_at = run.progress().step
+    run.resume()
+    join(run)
+    running_change = first_with(0.0123, run)
+    assert 10 <= running_change <= paused_at < 60 and first_with(0.0042, run) == paused_at + 1
+    assert_same_end(run, published[-1], loop(dropping_recipe, {running_change: 0.0123, paused_at + 1: 0.0042}))
+
+
+@pytest.mark.usefixtures("eager_saving")
+def test_a_changed_learning_rate_outlives_the_program(begin, make_engine, loop, small_text, dropping_recipe, tmp_path):
+    run = pause(begin(small_text, dropping_recipe), after=10)
+    paused_at = run.progress().step
+    run.set_learning_rate(0.0042)
+
+    second = Run(crashed_copy(run.folder, tmp_path / "second"), make_engine(), lambda checkpoint: None, 0.0)
+    second.resume()
+    wait_until(lambda: second.progress().step >= paused_at + 5, "five more steps")
+    folder, ends = crashed_copy(second.folder, tmp_path / "third"), []  # the rate is by now in the state
+
+    third = Run(folder, make_engine(), ends.append, 0.0)
+    third.recover()
+    assert_same_end(join(third), ends[-1], loop(dropping_recipe, {paused_at + 1: 0.0042}))
+
+
+def test_a_learning_rate_is_forgotten_only_when_a_state_remembers_it(
+    make_engine, engine, loop, small_text, dropping_recipe, tmp_path
+):
+    """Right after the change, long before the next state is due, the program ends."""
+    Run.create(tmp_path / "run", "Verses", small_text, dropping_recipe, None, 1_000)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, save_seconds=3_600.0)
+    run.begin()
+    wait_until(lambda: run.progress().step >= 10, "step 10")
+    run.set_learning_rate(0.0042)
+    wait_until(lambda: run.learning_rate != get_lr(run.progress().step, dropping_recipe.train), "the new rate")
+    folder, ends = crashed_copy(run.folder, tmp_path / "copy"), []
+    again = Run(folder, make_engine(), ends.append, 0.0)
+    again.recover()
+    assert_same_end(join(again), ends[-1], loop(dropping_recipe, {first_with(0.0042, run): 0.0042}))
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, 11.0, float("nan"), None])
+def test_an_impossible_learning_rate_changes_nothing(rate, begin, published, loop, small_text, dropping_recipe):
+    run = pause(begin(small_text, dropping_recipe), after=1)
+    with pytest.raises(BadInput, match="learning_rate"):
+        run.set_learning_rate(rate)
+    run.resume()
+    assert_same_end(join(run), published[-1], loop(dropping_recipe))
 
 
 # --- Pause, resume, stop ----------------------------------------------------------------------------------------------
 
 
-def test_a_pause_publishes_and_holds_still(workspace, small_text, long_recipe):
-    run = pause(workspace.start(small_text, long_recipe), after=3)
+def test_a_pause_publishes_and_holds_still(begin, published, small_text, long_recipe):
+    run = pause(begin(small_text, long_recipe), after=3)
     step = run.progress().step
-    published = workspace.current
-    assert published.name == "verses.txt" and published.step == step >= 3
-    assert published.val_loss == run.progress().final_loss == run.trainer.val_loss()
-    weights = {name: weight.clone() for name, weight in published.weights.items()}
+    first = published[-1]
+    assert first.name == "verses.txt" and first.step == step >= 3
+    assert first.val_loss == run.progress().final_loss == full_loss(first.model, corpus_of(small_text, first).val)
+    weights = {name: weight.clone() for name, weight in first.weights.items()}
     time.sleep(0.1)  # some ten steps, were it not to hold
     assert run.state == "paused" and run.active and run.progress().step == step
+    assert run.learning_rate == first.history[-1].learning_rate
 
     run.resume()
     wait_until(lambda: run.progress().step >= step + 5, "five more steps")
-    assert run.state == "running"
-    assert published.step == step  # which is as it was, though the training goes on
-    assert all(torch.equal(weight, weights[name]) for name, weight in published.weights.items())
+    assert run.state == "running" and run.progress().final_loss is None
+    assert first.step == step  # which is as it was, though the training goes on
+    assert all(torch.equal(weight, weights[name]) for name, weight in first.weights.items())
 
     pause(run)
-    assert workspace.current.step == run.progress().step >= step + 5
-    assert list(workspace.checkpoints) == ["Shipped", "verses.txt"]  # in place of the first, not beside it
+    assert published[-1].step == run.progress().step >= step + 5
+
+
+def test_a_paused_run_takes_no_memory_and_no_place(begin, engine, small_text, long_recipe):
+    run = begin(small_text, long_recipe)
+    wait_until(lambda: run.trainer, "the trainer")
+    trainer, weight = weakref.ref(run.trainer), weakref.ref(run.trainer.model.lm_head.weight)
+    pause(run, after=3)
+    wait_until(lambda: engine.n_jobs == 0, "an engine without jobs")
+    gc.collect()
+    assert run.trainer is None and trainer() is None and weight() is None
+
+
+def test_a_reason_for_a_pause_is_told_until_it_ends(begin, small_text, long_recipe):
+    run = begin(small_text, long_recipe)
+    run.pause("Nobody looks.")
+    run.pause("Nobody looks any more.")  # once is enough
+    wait_until(lambda: run.state == "paused", "the pause")
+    assert run.progress().message == run.message == "Nobody looks."
+    assert json.loads((run.folder / RECORD).read_bytes())["message"] == "Nobody looks."
+    run.resume()
+    assert run.message == ""
+
+
+def test_a_pause_before_the_first_step_publishes_nothing(
+    create, make_engine, published, loop, small_text, dropping_recipe
+):
+    run = create(small_text, dropping_recipe)
+    run.pause()
+    assert run.state == "starting"
+    run.begin()
+    wait_until(lambda: run.state == "paused", "the pause")
+    assert published == [] and run.progress().step == 0 and run.progress().max_iters == 60
+    again = Run(run.folder, make_engine(), published.append, 0.0)
+    assert again.state == "paused" and again.progress().step == 0
+    run.resume()
+    assert_same_end(join(run), published[-1], loop(dropping_recipe))
 
 
 @pytest.mark.parametrize("paused", [False, True])
-def test_stop_ends_a_run_and_keeps_what_it_learned(paused, workspace, small_text, long_recipe):
-    run = workspace.start(small_text, long_recipe)
+def test_stop_ends_a_run_and_keeps_what_it_learned(paused, begin, published, make_engine, small_text, long_recipe):
+    run = begin(small_text, long_recipe)
     wait_until(lambda: run.progress().step >= 3, "step 3")
     if paused:
         pause(run)
     run.stop()
     join(run)
-    assert run.state == "stopped" and run.message == ""
-    assert workspace.current.name == "verses.txt" and workspace.current.step == run.progress().step >= 3
+    assert run.state == "stopped" and run.message == "" and run.trainer is None
+    assert published[-1].name == "verses.txt" and published[-1].step == run.progress().step >= 3
     run.resume()
     run.pause()
+    run.stop()
     assert run.state == "stopped"  # an end is an end
+    again = Run(run.folder, make_engine(), published.append, 0.0)
+    assert again.state == "stopped" and again.progress() == run.progress()
+    wait_until(lambda: not (run.folder / STATE).exists(), "the room of the state")
 
 
-def test_the_workspace_passes_its_buttons_on_to_the_active_run(workspace, small_text, long_recipe):
-    for press in (workspace.pause, workspace.resume, workspace.stop):
-        press()  # with no run there is nothing to do
-    with pytest.raises(BadInput, match="No run is going"):
-        workspace.set_learning_rate(0.01)
-
-    run = workspace.start(small_text, long_recipe)
-    wait_until(lambda: run.progress().step >= 1, "the first step")
-    workspace.pause()
-    wait_until(lambda: run.state == "paused", "the pause")
-    workspace.set_learning_rate(0.005)
-    step = run.progress().step
-    workspace.resume()
-    wait_until(lambda: run.progress().step > step, "the next step")
-    workspace.stop()
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_run_stopped_before_its_first_step_replaces_no_model(
+    paused, create, published, engine, small_text, small_recipe
+):
+    run = create(small_text, small_recipe)
+    if paused:
+        run.pause()
+        run.begin()
+        wait_until(lambda: run.state == "paused", "the pause")
+        run.stop()
+    else:
+        run.stop()
+        run.begin()
     join(run)
-    before, after = run.progress(step - 1).steps[:2]
-    assert after.learning_rate == pytest.approx(0.005) != before.learning_rate
+    assert run.state == "stopped" and published == []
+    assert run.progress().step == 0 and run.progress().max_iters == 30
+    wait_until(lambda: engine.n_jobs == 0, "an engine without jobs")
 
 
-def test_one_run_at_a_time(workspace, small_text, small_recipe, long_recipe):
-    first = pause(workspace.start(small_text, long_recipe), after=1)
-    assert workspace.active_run is first
-    with pytest.raises(BadInput, match="still going"):
-        workspace.start(small_text, small_recipe)
-    assert list(workspace.runs) == [first.id]
-    first.stop()
-    join(first)
-    second = join(workspace.start(small_text, small_recipe))
-    assert second.name == "verses.txt (2)" and workspace.active_run is None
-    assert list(workspace.checkpoints) == ["Shipped", "verses.txt", "verses.txt (2)"]
+@pytest.fixture
+def held_while_publishing(tmp_path, engine, small_text, dropping_recipe) -> Iterator[tuple]:
+    """A run that is being paused, at the moment when it publishes, which it does not get past before it may."""
+    published, may_go_on = [], threading.Event()
+
+    def publish(checkpoint: Checkpoint) -> None:
+        published.append(checkpoint)
+        assert may_go_on.wait(PATIENCE)
+
+    Run.create(tmp_path / "run", "verses.txt", small_text, dropping_recipe, None, 1_000)
+    run = Run(tmp_path / "run", engine, publish, 0.0)
+    run.begin()
+    wait_until(lambda: run.progress().step >= 3, "step 3")
+    run.pause()
+    wait_until(lambda: published, "the checkpoint")
+    assert run.state == "pausing"
+    yield run, published, may_go_on
+    may_go_on.set()
 
 
-def test_fine_tuning_starts_from_the_checkpoint(workspace, small_recipe, tiny_checkpoint):
-    fox = Text("fox.txt", "The quick brown fox jumps over the lazy dog.\n" * 20)
-    join(workspace.start(fox, small_recipe, start=tiny_checkpoint))
-    assert [text.name for text in workspace.current.provenance] == ["verses.txt", "fox.txt"]
-    assert workspace.current.tokenizer is tiny_checkpoint.tokenizer
+def test_a_run_can_be_resumed_while_it_is_pausing(held_while_publishing, loop, dropping_recipe):
+    run, published, may_go_on = held_while_publishing
+    run.resume()
+    may_go_on.set()
+    assert_same_end(join(run), published[-1], loop(dropping_recipe))
+    assert 3 <= published[0].step < 60
+
+
+def test_a_run_can_be_stopped_while_it_is_pausing(held_while_publishing):
+    run, published, may_go_on = held_while_publishing
+    run.stop()
+    may_go_on.set()
+    assert join(run).state == "stopped" and published[-1].step == published[0].step
+
+
+def test_a_run_resumed_and_paused_again_while_it_is_pausing_is_paused(held_while_publishing):
+    run, _, may_go_on = held_while_publishing
+    run.resume()
+    run.pause()
+    may_go_on.set()
+    wait_until(lambda: run.state == "paused" or not run.active, "the pause")
+    assert run.state == "paused"
+
+
+def test_a_run_resumed_before_the_worker_has_put_it_away_goes_on(
+    begin, published, loop, engine, small_text, dropping_recipe, monkeypatch
+):
+    """The visitor's thread comes between the moment when the run has paused and that when the worker lets go of it."""
+    work, resumed = Run._work, threading.Event()
+
+    def work_and_wait(run: Run, over: Callable[[], bool]) -> object:
+        result = work(run, over)
+        if run.state == "paused" and not resumed.is_set():
+            wait_until(lambda: run.state == "starting", "the visitor")
+            resumed.set()
+        return result
+
+    monkeypatch.setattr(Run, "_work", work_and_wait)
+    run = pause(begin(small_text, dropping_recipe), after=3)
+    visitor = threading.Thread(target=run.resume, daemon=True)
+    visitor.start()
+    visitor.join(5)
+    assert not visitor.is_alive(), "Resume never comes back"
+    assert_same_end(join(run), published[-1], loop(dropping_recipe))
+    wait_until(lambda: engine.n_jobs == 0, "an engine without jobs")
 
 
 # --- Runs that fail ---------------------------------------------------------------------------------------------------
 
 
-def test_a_text_that_cannot_be_used_says_so(workspace, small_text, small_recipe, tiny_checkpoint):
-    run = join(workspace.start(SHORT, replace(small_recipe, tokenizer="word")))
+def test_a_text_that_cannot_be_used_says_so(begin, published, small_text, small_recipe):
+    run = join(begin(SHORT, replace(small_recipe, tokenizer="word")))
     assert run.state == "failed"
     assert run.message.startswith("short.txt has only 2 tokens") and run.message.endswith(".")
     assert run.progress().message == run.message and run.progress().steps == []
-    assert workspace.current is tiny_checkpoint and list(workspace.checkpoints) == ["Shipped"]
-    assert join(workspace.start(small_text, small_recipe)).state == "finished"  # and the next run is free to go
+    assert published == []
+    assert join(begin(small_text, small_recipe)).state == "finished"  # and the next run is free to go
 
 
-def test_a_text_of_characters_that_is_too_short_is_refused_before_anything_starts(workspace, small_recipe):
-    with pytest.raises(BadInput, match=r"short.txt has only 2 tokens"):
-        workspace.start(SHORT, small_recipe)
-    assert workspace.runs == {}
+def test_tokens_that_the_vocabulary_lacks_are_told_of(begin, small_recipe):
+    run = join(begin(Text("ends.txt", "abcdefgh " * 100 + "xyz " * 25), small_recipe))
+    assert run.state == "finished" and run.message == "75 of 100 validation tokens are not in the vocabulary."
 
 
-def test_a_run_stopped_before_its_first_step_replaces_no_model(workspace, small_text, small_recipe, tiny_checkpoint):
-    run = workspace.start(small_text, small_recipe)
-    run.stop()
-    join(run)
-    if not run.progress().step:  # it may have been quicker than we
-        assert workspace.current is tiny_checkpoint and run.progress().max_iters == 30
-
-
-def test_a_run_that_diverges_in_its_first_step_replaces_no_model(workspace, small_text, small_recipe, tiny_checkpoint):
+def test_a_run_that_diverges_in_its_first_step_replaces_no_model(
+    begin, published, small_text, small_recipe, tiny_checkpoint
+):
     recipe = replace(small_recipe, train=replace(small_recipe.train, optimizer="adam", learning_rate=10.0))
     hopeless = {name: weight * 1e30 for name, weight in tiny_checkpoint.weights.items()}
-    run = join(workspace.start(small_text, recipe, start=replace(tiny_checkpoint, weights=hopeless)))
+    run = join(begin(small_text, recipe, start=replace(tiny_checkpoint, weights=hopeless)))
     assert run.state == "failed" and "no longer a finite number" in run.message
-    assert workspace.current is tiny_checkpoint
+    assert published == []
 
 
-def test_weights_that_broke_in_the_last_step_before_a_pause_are_not_published(workspace, small_text, long_recipe):
-    run = pause(workspace.start(small_text, long_recipe), after=12)
-    run.trainer.model.lm_head.weight.data[0, 0] = float("nan")
-    run.stop()  # without another step that would notice
-    join(run)
-    assert run.state == "failed" and "no longer a finite number" in run.message
-    assert all(weight.isfinite().all() for weight in workspace.current.weights.values())
+@pytest.fixture
+def break_after(monkeypatch) -> Callable[..., None]:
+    """Has a step of every run on one text do something else, once the run has made some steps."""
+
+    def change(text: Text, n_steps: int, instead: Callable[[Trainer], object]) -> None:
+        step = Trainer.step
+
+        def changed_step(trainer: Trainer) -> TrainStep:
+            if trainer.corpus.name == text.name and trainer.n_steps >= n_steps:
+                instead(trainer)
+            return step(trainer)
+
+        monkeypatch.setattr(Trainer, "step", changed_step)
+
+    return change
 
 
-def test_a_run_that_diverges_publishes_its_last_good_weights(workspace, small_text, long_recipe):
-    run = pause(workspace.start(small_text, long_recipe), after=12)
-    run.trainer.model.lm_head.weight.data[0, 0] = float("nan")
-    run.resume()
-    join(run)
-    assert run.state == "failed" and "no longer a finite number" in run.message and "learning rate" in run.message
-    kept = workspace.current
-    assert kept.name == "verses.txt" and kept.step >= 10 and kept.step % 10 == 0
-    assert kept.step == run.progress().step
+def poison(trainer: Trainer) -> None:
+    trainer.model.lm_head.weight.data[0, 0] = float("nan")
+
+
+def assert_last_good_is_kept(run: Run, kept: Checkpoint, text: Text, step: int) -> None:
+    """The recipe evaluates at steps 1, 10, 20, …, and the weights of those steps are known to be good."""
+    assert run.state == "failed" and run.trainer is None
+    assert kept.name == run.name and kept.step == run.progress().step == step
     assert all(weight.isfinite().all() for weight in kept.weights.values())
-    assert kept.val_loss == run.progress().final_loss == full_loss(kept.model, corpus_of(small_text, kept).val)
+    assert kept.val_loss == run.progress().final_loss == full_loss(kept.model, corpus_of(text, kept).val)
+    assert kept.val_loss == kept.history[-1].val_loss
+    wait_until(lambda: not (run.folder / STATE).exists() and not (run.folder / START).exists(), "the room")
 
 
-def test_a_defect_of_ours_is_told_and_logged(workspace, small_text, small_recipe, monkeypatch):
+def test_a_run_that_diverges_publishes_its_last_good_weights(
+    begin, published, break_after, make_engine, small_text, long_recipe
+):
+    break_after(small_text, 12, poison)
+    run = join(begin(small_text, long_recipe))
+    assert "no longer a finite number" in run.message and "learning rate" in run.message
+    assert_last_good_is_kept(run, published[-1], small_text, step=10)
+    again = Run(run.folder, make_engine(), published.append, 0.0)
+    assert (again.state, again.message) == ("failed", run.message) and again.progress() == run.progress()
+
+
+@pytest.mark.parametrize("end", ["pause", "stop"])
+def test_weights_that_broke_in_the_last_step_before_a_halt_are_not_published(
+    end, begin, published, break_after, small_text, long_recipe
+):
+    """No step comes that would notice."""
+    runs_begun = []
+
+    def break_and_halt(trainer: Trainer) -> None:
+        trainer.optimizers[0].register_step_post_hook(lambda *_: poison(trainer))
+        getattr(runs_begun[0], end)()
+
+    break_after(small_text, 12, break_and_halt)
+    runs_begun.append(begin(small_text, long_recipe))
+    run = join(runs_begun[0])
+    assert "no longer a finite number" in run.message
+    assert_last_good_is_kept(run, published[-1], small_text, step=10)
+
+
+def test_a_run_that_runs_out_of_memory_leaves_the_others_alone(
+    begin, published, break_after, loop, small_text, dropping_recipe, long_recipe
+):
+    break_after(OTHER, 25, lambda trainer: torch.empty(10**15))
+    beside, run = begin(small_text, dropping_recipe), begin(OTHER, long_recipe)
+    join(run)
+    assert run.message == (
+        "The server's memory ran out, so training stopped. Try a smaller batch, context or embedding."
+    )
+    assert_last_good_is_kept(run, next(c for c in published if c.name == run.name), OTHER, step=20)
+    join(beside)
+    assert_same_end(beside, next(c for c in published if c.name == beside.name), loop(dropping_recipe))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")], ids=repr)
+def test_every_kind_of_memory_that_runs_out_is_told_so(error, begin, break_after, small_text, long_recipe):
+    def fail(trainer: Trainer) -> None:
+        raise error
+
+    break_after(small_text, 1, fail)
+    assert join(begin(small_text, long_recipe)).message.startswith("The server's memory ran out")
+
+
+@pytest.mark.usefixtures("eager_saving")
+def test_a_full_disk_ends_the_run_it_is_full_for(begin, published, loop, small_text, dropping_recipe, long_recipe):
+    """The state of the wider model, and nothing else, is larger than the system lets a file become."""
+    wide = replace(long_recipe, model=replace(long_recipe.model, n_embd=64))
+    beside, run = begin(small_text, dropping_recipe), begin(OTHER, wide)
+    with no_file_beyond(300_000):
+        join(run)
+        join(beside)
+    assert run.message.startswith("The server's disk failed (File too large), so training stopped.")
+    assert run.message.endswith("start again when there is room.")
+    kept = next(c for c in published if c.name == run.name)
+    assert_last_good_is_kept(run, kept, OTHER, step=kept.step)
+    assert_same_end(beside, next(c for c in published if c.name == beside.name), loop(dropping_recipe))
+    assert {file.name for file in run.folder.iterdir()} == {RECORD, TEXT, PAST}
+
+
+@pytest.mark.usefixtures("eager_saving")
+def test_a_disk_that_refuses_everything_takes_no_worker_away(
+    begin, published, loop, small_text, dropping_recipe, long_recipe, monkeypatch
+):
+    """As one that the system has made read-only after an error."""
+    beside, run = begin(small_text, dropping_recipe), begin(OTHER, long_recipe)
+    wait_until(lambda: run.progress().step >= 10, "step 10")
+
+    def refusing(method: Callable) -> Callable:
+        def refuse(file: Path, *arguments, **named) -> object:
+            if run.folder in file.parents:
+                raise OSError(errno.EROFS, "Read-only file system")
+            return method(file, *arguments, **named)
+
+        return refuse
+
+    for name in ("unlink", "replace", "write_bytes"):
+        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
+    wait_until(lambda: not run.active, "the end of the run")
+    assert run.state == "failed" and "Read-only file system" in run.message
+    assert next(c for c in published if c.name == run.name).step >= 10
+    join(beside)
+    assert_same_end(beside, next(c for c in published if c.name == beside.name), loop(dropping_recipe))
+
+
+def test_a_run_whose_end_the_disk_did_not_take_does_not_begin_anew(
+    begin, engine, make_engine, break_after, small_text, long_recipe, monkeypatch
+):
+    """It has failed and its state is gone; what is left on the disk says that it goes on."""
+    write_bytes = runs.write_bytes
+
+    def refuse_records(path: Path, data: bytes) -> None:
+        if path.name == RECORD:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_bytes(path, data)
+
+    break_after(small_text, 12, poison)
+    run = pause(begin(small_text, long_recipe), after=5)
+    run.resume()
+    monkeypatch.setattr(runs, "write_bytes", refuse_records)
+    wait_until(lambda: run.state == "failed" and not engine.n_jobs, "the end of the run")
+    monkeypatch.setattr(runs, "write_bytes", write_bytes)
+    again = Run(run.folder, make_engine(), lambda checkpoint: None, 0.0)
+    assert again.progress().step >= 5  # what it had learned is not forgotten
+
+
+def test_a_run_that_cannot_be_opened_again_keeps_what_it_had_learned(
+    begin, published, small_text, long_recipe, monkeypatch
+):
+    run = pause(begin(small_text, long_recipe), after=12)
+    step = run.progress().step
+
+    def out_of_memory(*_) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as short_of_memory:
+        short_of_memory.setattr(runs, "make_trainer", out_of_memory)
+        run.resume()
+        wait_until(lambda: run.message.startswith("The server's memory ran out"), "the failure")
+    assert run.state == "paused" and run.message.endswith("Press Resume to try again.")
+    assert run.progress().step == step == published[-1].step
+    run.resume()
+    wait_until(lambda: run.progress().step > step, "another step")
+    run.stop()
+    join(run)
+
+
+def test_a_defect_of_ours_is_told_and_logged(begin, engine, published, small_text, small_recipe, monkeypatch, caplog):
     def broken(*_):
         raise ZeroDivisionError("a defect")
 
-    logged = []
-    monkeypatch.setattr(threading, "excepthook", lambda report: logged.append(report.exc_type))
-    monkeypatch.setattr(runs, "make_trainer", broken)
-    run = join(workspace.start(small_text, small_recipe))
-    assert run.state == "failed" and "defect of ours" in run.message
-    assert logged == [ZeroDivisionError]
-    assert workspace.active_run is None
+    with monkeypatch.context() as broken_for_now, caplog.at_level(logging.ERROR):
+        broken_for_now.setattr(runs, "make_trainer", broken)
+        run = join(begin(small_text, small_recipe))
+    assert run.state == "failed" and run.message.startswith("Training failed by a defect of ours")
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+    assert published == []
+    assert join(begin(small_text, small_recipe)).state == "finished"
 
 
-def test_impossible_settings_are_refused_before_a_run_exists(workspace, small_text, small_recipe):
-    model = replace(small_recipe.model, n_head=3)
-    with pytest.raises(BadInput, match="n_head: an embedding of 16 cannot be cut into 3 equal heads"):
-        workspace.start(small_text, replace(small_recipe, model=model))
-    with pytest.raises(BadInput, match="tokenizer_vocab_size"):
-        workspace.start(small_text, replace(small_recipe, tokenizer="bpe", tokenizer_vocab_size=100))
-    assert workspace.runs == {}
+def test_last_good_weights_that_cannot_be_published_do_not_keep_a_run_from_ending(
+    tmp_path, engine, break_after, small_text, long_recipe, caplog
+):
+    def refuse(checkpoint: Checkpoint) -> None:
+        raise ZeroDivisionError("a defect")
 
-
-def test_a_run_too_big_for_the_server_is_refused(workspace, small_text, small_recipe):
-    model = replace(small_recipe.model, n_embd=2048, n_layer=48)
-    with pytest.raises(BadInput, match="GB of memory"):
-        workspace.start(small_text, replace(small_recipe, model=model))
-    assert workspace.runs == {}
-
-
-def test_fine_tuning_is_refused_when_the_checkpoints_model_is_too_big(workspace, small_recipe, tiny_checkpoint):
-    """What counts is the model that will be trained, which is the checkpoint's and not the recipe's."""
-    far_sighted = replace(tiny_checkpoint, config=replace(tiny_checkpoint.config, block_size=2048))
-    recipe = replace(small_recipe, train=replace(small_recipe.train, batch_size=512))
-    with pytest.raises(BadInput, match="GB of memory"):
-        workspace.start(Text("long.txt", "a fox " * 10_000), recipe, start=far_sighted)
-
-
-# --- Checkpoints in a workspace ---------------------------------------------------------------------------------------
-
-
-def test_a_workspace_opens_with_what_ships(workspace, tiny_checkpoint):
-    assert workspace.current is tiny_checkpoint and workspace.checkpoints == {"Shipped": tiny_checkpoint}
-    assert workspace.runs == {} and workspace.active_run is None
-
-
-def test_save_as_lists_the_current_checkpoint_under_a_free_name(workspace, tiny_checkpoint):
-    saved = workspace.save_as("  Mine \n")
-    assert saved.name == "Mine" and workspace.current is saved and workspace.checkpoints["Mine"] is saved
-    assert saved.weights is tiny_checkpoint.weights
-    assert workspace.save_as("Mine").name == "Mine (2)"
-    assert workspace.save_as("Mine").name == "Mine (3)"
-    assert workspace.save_as("Shipped").name == "Shipped (2)"
-    assert workspace.checkpoints["Shipped"] is tiny_checkpoint
-    with pytest.raises(BadInput, match="name first"):
-        workspace.save_as(" \n")
-
-
-def test_an_upload_never_takes_the_place_of_another(workspace, tiny_checkpoint):
-    upload = replace(tiny_checkpoint, name="Shipped")
-    assert workspace.add(upload).name == "Shipped (2)"
-    assert workspace.current.name == "Shipped (2)"
-    assert workspace.checkpoints["Shipped"] is tiny_checkpoint
-
-
-def test_use_changes_the_current_checkpoint(workspace, tiny_checkpoint):
-    workspace.save_as("Mine")
-    version = workspace.in_use[1]
-    assert workspace.use("Shipped") is tiny_checkpoint is workspace.current
-    assert workspace.in_use[1] > version
-    with pytest.raises(BadInput, match="not in the list any more"):
-        workspace.use("never")
-    assert workspace.current is tiny_checkpoint
-
-
-def test_only_so_many_checkpoints_are_kept(workspace, tiny_checkpoint):
-    for i in range(MAX_CHECKPOINTS + 5):
-        workspace.keep(replace(tiny_checkpoint, name=f"Number {i}"))
-    newest = [f"Number {i}" for i in range(5, MAX_CHECKPOINTS + 5)]
-    assert list(workspace.checkpoints) == ["Shipped", *newest]
-    workspace.keep(replace(tiny_checkpoint, name=newest[0]))  # in place of itself, so nothing has to go
-    assert list(workspace.checkpoints) == ["Shipped", *newest]
-    assert workspace.current.name == newest[0]
-
-
-def test_only_so_many_runs_are_kept(workspace, small_text, small_recipe, long_recipe):
-    word_recipe = replace(small_recipe, tokenizer="word")
-    started = [join(workspace.start(SHORT, word_recipe)).id for _ in range(MAX_RUNS)]
-    assert list(workspace.runs) == started
-    active = pause(workspace.start(small_text, long_recipe))
-    assert list(workspace.runs) == [*started[1:], active.id]
-    active.stop()
-    join(active)
-    last = join(workspace.start(SHORT, word_recipe))
-    assert list(workspace.runs) == [*started[2:], active.id, last.id]
-    with pytest.raises(BadInput, match="not here any more"):
-        workspace.run(started[0])
-
-
-# --- Whose workspace --------------------------------------------------------------------------------------------------
-
-
-def test_a_key_opens_its_own_workspace_and_no_other(visitors):
-    my_key, mine = visitors.enter(None)
-    your_key, yours = visitors.enter(None)
-    assert my_key != your_key and len(my_key) >= 32
-    assert visitors.enter(my_key) == (my_key, mine)
-    assert visitors.get(my_key) is mine is not yours
-    mine.save_as("Mine")
-    assert list(yours.checkpoints) == ["Shipped"] and yours.current.name == "Verses"
-    assert list(visitors.shipped) == ["Shipped"]
-
-
-FORGED = [None, "", "forged", 5, 1.5, True, ["key"], {"key": 1}, ("key",), b"key", "k" * 100_000, "\x00", "\ud800"]
-
-
-@pytest.mark.parametrize("forged", FORGED, ids=lambda key: repr(key)[:20])
-def test_a_key_that_we_did_not_give_out_opens_an_empty_workspace(forged, visitors):
-    my_key, mine = visitors.enter(None)
-    mine.save_as("Mine")
-    new_key, new = visitors.enter(forged)
-    assert new_key not in (forged, my_key) and new is not mine
-    assert list(new.checkpoints) == ["Shipped"]
-    with pytest.raises(BadInput, match="reload the page"):
-        visitors.get(forged)
-
-
-def test_a_run_of_one_visitor_is_not_found_by_another(visitors, small_text, long_recipe):
-    (_, mine), (_, yours) = visitors.enter(None), visitors.enter(None)
-    my_run = pause(mine.start(small_text, long_recipe))
-    with pytest.raises(BadInput, match="not here any more"):
-        yours.run(my_run.id)
-    yours.stop()
-    your_run = pause(yours.start(small_text, long_recipe))  # each may have one at the same time
-    assert my_run.active and your_run.active and my_run.id != your_run.id
-
-
-def test_the_workspace_longest_unseen_makes_way(visitors, monkeypatch):
-    monkeypatch.setattr(runs, "MAX_WORKSPACES", 3)
-    a, b, c = (visitors.enter(None)[0] for _ in range(3))
-    visitors.enter(a)
-    visitors.get(b)  # so c has been unseen for longest
-    d, _ = visitors.enter(None)
-    with pytest.raises(BadInput, match="reload the page"):
-        visitors.get(c)
-    for key in (a, b, d):
-        visitors.get(key)
-    assert visitors.enter(c)[0] != c  # and a forgotten key opens nothing
-
-
-def test_a_workspace_with_a_run_going_never_makes_way(visitors, small_text, long_recipe, monkeypatch):
-    monkeypatch.setattr(runs, "MAX_WORKSPACES", 2)
-    busy_key, busy = visitors.enter(None)
-    run = pause(busy.start(small_text, long_recipe))
-    keys = [visitors.enter(None)[0] for _ in range(5)]
-    assert visitors.get(busy_key) is busy and run.active
-    assert visitors.enter(keys[-1])[0] == keys[-1]
-    for key in keys[:-1]:
-        with pytest.raises(BadInput):
-            visitors.get(key)
-
-    run.stop()
-    join(run)
-    visitors.enter(keys[-1])
-    visitors.enter(None)
-    with pytest.raises(BadInput):
-        visitors.get(busy_key)  # once it has ended, its turn comes too
+    break_after(small_text, 12, poison)
+    Run.create(tmp_path / "run", "verses.txt", small_text, long_recipe, None, 1_000)
+    run = Run(tmp_path / "run", engine, refuse, 0.0)
+    run.begin()
+    assert "no longer a finite number" in join(run).message and run.state == "failed"
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+    assert json.loads((run.folder / RECORD).read_bytes())["state"] == "failed"

@@ -1,6 +1,8 @@
 """What the tabs do without a browser: all input is untrusted, and no tab keeps the others from a new model."""
 
+import doctest
 import html
+import time
 from dataclasses import replace
 
 import gradio as gr
@@ -13,17 +15,25 @@ from playground.corpus import Text
 from playground.errors import BadInput
 from playground.generation import MAX_PROMPT
 from playground.inspection import Inspection, inspect
-from playground.runs import Workspace
+from playground.settings import Settings
 from playground.tokenizer import WordTokenizer
 from playground.training import make_trainer
 from playground.ui import attention, checkpoints, generate, tokenizer, train
 from playground.ui.attention import Inspections, Shown
 from playground.ui.site import answer, fitting_prompt, suggest_prompt, tell
+from playground.workspaces import Host, Workspace
 
 
 @pytest.fixture
-def workspace(tiny_checkpoint):
-    return Workspace({tiny_checkpoint.name: tiny_checkpoint})
+def host(tmp_path):
+    host = Host(Settings(data=tmp_path, workers=1))
+    yield host
+    host.engine.close(60)
+
+
+@pytest.fixture
+def workspace(host, tmp_path, tiny_checkpoint):
+    return Workspace(tmp_path / "visitor", host, {tiny_checkpoint.name: tiny_checkpoint})
 
 
 def with_samples(checkpoint, *samples):
@@ -69,9 +79,8 @@ def test_the_tokenizer_tab_leaves_out_a_tokenizer_that_cannot_be_learned(workspa
     checkpoint = trainer.checkpoint("Many")
 
     class Run:
-        text = many
+        text, past = many, checkpoint.past
 
-    Run.checkpoint = checkpoint
     workspace.runs["made it"] = Run
     shown = tokenizer._views(workspace, checkpoint, "一 ab")
     assert [view["title"] for view in shown["views"]] == ["Byte-pair subwords", "Words"]
@@ -88,17 +97,39 @@ def test_a_distribution_of_a_prompt_that_says_nothing_is_empty(tiny_checkpoint):
     assert generate._distribution(tiny_checkpoint, "Ω", 1.0, 0, 1.0) is None
 
 
-def test_the_plan_says_what_stands_in_the_way_before_anything_starts(small_recipe):
-    assert "only 2 tokens" in train._cost(Text("short.txt", "ab"), small_recipe, None)["note"]
+def test_the_plan_says_what_stands_in_the_way_before_anything_starts(small_recipe, host):
+    assert "only 2 tokens" in train._cost(Text("short.txt", "ab"), small_recipe, None, host)["note"]
     huge = replace(small_recipe, model=replace(small_recipe.model, n_embd=2048, n_layer=48))
-    plan = train._cost(Text("x", "ab" * 500), huge, None)
+    plan = train._cost(Text("x", "ab" * 500), huge, None, host)
     assert plan["warning"] and "GB of memory" in plan["note"]
 
 
-def test_the_plan_counts_the_parameters_that_the_model_will_have(small_text, small_recipe):
-    plan = dict(train._cost(small_text, small_recipe, None)["pairs"])
+def test_the_plan_counts_the_parameters_that_the_model_will_have(small_text, small_recipe, host):
+    plan = dict(train._cost(small_text, small_recipe, None, host)["pairs"])
     model = make_trainer(small_text, small_recipe).model
     assert plan["parameters"] == f"{sum(weight.numel() for weight in model.parameters()):,}"
+    assert "shared" not in plan["time"]
+
+
+def test_the_plan_counts_on_the_others_who_share_the_machine(small_text, small_recipe, host):
+    class Job:
+        def work(self, over):
+            while not over():
+                time.sleep(0.001)
+            return True
+
+        def leave(self):
+            pass
+
+    for _ in range(2):
+        host.engine.add(Job())
+    assert dict(train._cost(small_text, small_recipe, None, host)["pairs"])["time"].endswith(", shared with 2 others")
+
+
+@pytest.mark.parametrize("module", [train, checkpoints])
+def test_the_examples_in_the_docstrings_hold(module):
+    results = doctest.testmod(module)
+    assert results.attempted and not results.failed
 
 
 def test_a_file_name_for_a_download_is_harmless():

@@ -6,10 +6,10 @@ import gradio as gr
 
 from playground.checkpoint import MAX_NAME, Checkpoint, from_bytes, to_bytes
 from playground.errors import BadInput
-from playground.runs import Workspace
 from playground.ui.components.downloads import downloads, pack_file
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
+from playground.workspaces import Workspace
 
 MAX_CHECKPOINT_BYTES = 200 * 2**20
 
@@ -61,9 +61,7 @@ def build(site: Site) -> Tab:
     ]
 
     def show(workspace: Workspace, checkpoint: Checkpoint, key):
-        choices = [
-            (f"{name} (in use)" if name == checkpoint.name else name, name) for name in list(workspace.checkpoints)
-        ]
+        choices = [(f"{name} (in use)" if name == checkpoint.name else name, name) for name in workspace.names]
         listed = gr.update(choices=choices, value=checkpoint.name)
         return [listed, _describe(checkpoint), [key, checkpoint.name]]
 

@@ -10,10 +10,10 @@ from playground.checkpoint import Checkpoint
 from playground.config import N_BYTES, TOKENIZER_KINDS
 from playground.corpus import built_in, split
 from playground.errors import BadInput
-from playground.runs import Workspace
 from playground.tokenizer import BPETokenizer, Tokenizer, train_tokenizer, visible
 from playground.ui.components.token_view import pack_view, token_view
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, suggest_prompt, tell, unless_same
+from playground.workspaces import Workspace
 
 MAX_TEXT = 20_000  # characters
 COMPARED_VOCAB_SIZE = 1_024  # of the word and byte-pair tokenizers that stand beside the model's own
@@ -87,7 +87,7 @@ def _view(tokenizer: Tokenizer, text: str, note: str, current: bool = True) -> d
 def _compared(workspace: Workspace, checkpoint: Checkpoint, kind: str) -> tuple[Tokenizer, str]:
     """Another tokenizer, learned from the text of the model in use; from the stories where that text is not here."""
     for run in list(workspace.runs.values()):
-        if run.checkpoint and run.checkpoint.provenance == checkpoint.provenance:
+        if run.past.provenance and run.past.provenance == checkpoint.provenance:
             return _learned(kind, run.text.text), "the model's text"
     return _learned(kind, built_in("stories").text), "the built-in stories"
 

@@ -23,11 +23,12 @@ from playground.config import (
 from playground.corpora import BUILT_IN
 from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text
 from playground.errors import BadInput
-from playground.runs import Progress, Run, Workspace, affordable_model, past_progress
+from playground.runs import Progress, Run, past_progress
 from playground.training import estimate_seconds
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.loss_chart import loss_chart
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
+from playground.workspaces import Host, Workspace, affordable_model
 
 FROM_BUILT_IN, FROM_PASTE, FROM_UPLOAD = "Built-in text", "Paste", "Upload"
 CUSTOM = "custom"
@@ -117,7 +118,8 @@ def build(site: Site) -> Tab:
             given = bool(paste if kind == FROM_PASTE else upload)
             return [pack_facts("", {}, str(error), warning=given), None, *controls_now]
         shown = _describe(text, BUILT_IN[name].look_for if kind == FROM_BUILT_IN else "")
-        return [shown, None if problems else _cost(text, recipe, base), *controls_now]
+        with site.visit():
+            return [shown, None if problems else _cost(text, recipe, base, site.workspaces.host), *controls_now]
 
     # Not `change` of the settings: a preset changes many at once, and of as many answers a stale one may come last.
     # `release` is what a slider's reset button sends.
@@ -270,7 +272,7 @@ def _text(kind: str, name: str, paste: str, upload: str | None) -> Text:
         if not upload:
             raise BadInput("Choose a text file first.")
         return _uploaded(upload)
-    return built_in(name)
+    return built_in(str(name))  # which Gradio lets be a list as well
 
 
 @lru_cache(maxsize=4)
@@ -283,13 +285,14 @@ def _describe(text: Text, look_for: str) -> dict:
     return pack_facts(text.name, figures, " ".join(filter(None, (text.note, look_for))))
 
 
-def _cost(text: Text, recipe: Recipe, base: Checkpoint | None) -> dict:
+def _cost(text: Text, recipe: Recipe, base: Checkpoint | None, host: Host) -> dict:
     try:
-        model = affordable_model(text, recipe, base)
+        model = affordable_model(text, recipe, base, host.settings)
     except BadInput as error:
         return pack_facts("Before you start", {}, str(error), warning=True)
     train = recipe.train
-    seconds = estimate_seconds(model, train)
+    others = host.engine.n_jobs
+    seconds = estimate_seconds(model, train) * max(1.0, (others + 1) / host.engine.n_workers)
     own = {"goes on from": base.name, "tokenizer": TOKENIZER_TITLES[base.tokenizer.kind]} if base else {}
     return pack_facts(
         "Before you start",
@@ -297,7 +300,7 @@ def _cost(text: Text, recipe: Recipe, base: Checkpoint | None) -> dict:
         | {
             "parameters": f"{model.n_params:,}",
             "memory": f"about {max(1, memory_bytes(model, train) // 2**20):,} MB",
-            "time": f"about {duration(seconds)}",
+            "time": f"about {duration(seconds)}" + (f", shared with {count(others, 'other')}" if others else ""),
             "tokens to see": f"{train.max_iters * train.batch_size * model.block_size:,}",
         },
     )
@@ -314,6 +317,14 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def count(n: int, what: str) -> str:
+    """
+    >>> count(1, "other"), count(3, "other")
+    ('1 other', '3 others')
+    """
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _button_states(workspace: Workspace) -> list:
@@ -358,6 +369,16 @@ def _poll(site: Site):
     return poll
 
 
+def _message(progress: Progress) -> str:
+    """
+    >>> _message(Progress("a", "running", 3, 9, 0, [], 0, 1.0, 1.0, 2.0, others=3))
+    'Pause to look inside it. Sharing this machine with 3 others.'
+    """
+    sharing = f"Sharing this machine with {count(progress.others, 'other')}." if progress.others else ""
+    hint = "Pause to look inside it." if progress.state == "running" else ""
+    return " ".join(filter(None, (progress.message or hint, sharing)))
+
+
 def _points(progress: Progress) -> dict:
     """A run's progress as the chart reads it."""
     evaluated = [step for step in progress.steps if step.val_loss is not None]
@@ -365,7 +386,7 @@ def _points(progress: Progress) -> dict:
     return {
         "name": progress.name,
         "state": progress.state,
-        "message": progress.message or ("Pause to look inside it." if progress.state == "running" else ""),
+        "message": _message(progress),
         "step": progress.step,
         "max_iters": progress.max_iters,
         "cursor": progress.cursor,
