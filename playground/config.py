@@ -192,6 +192,8 @@ class Recipe:
         """What is wrong with any of its settings, by the setting's name; empty when all is well."""
         low, high = (N_BYTES if self.tokenizer == "bpe" else 2), MAX_VOCAB
         size, own = self.tokenizer_vocab_size, {}
+        if self.tokenizer not in TOKENIZER_KINDS:
+            own["tokenizer"] = f"{quote(self.tokenizer)} is not one of {', '.join(TOKENIZER_KINDS)}."
         if self.tokenizer != "char" and not (isinstance(size, int) and low <= size <= high):
             own["tokenizer_vocab_size"] = f"the vocabulary must be a whole number from {low:,} to {high:,}."
         return own | self.model.problems() | self.train.problems()

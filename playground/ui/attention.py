@@ -1,8 +1,6 @@
 """The Attention tab: a prompt, every head's weights on it, and figures to download."""
 
 import secrets
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import gradio as gr
@@ -10,12 +8,14 @@ import gradio as gr
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
 from playground.inspection import Inspection, inspect
-from playground.runs import Workspace
+from playground.recent import Recent
 from playground.ui.components.attention_map import AVERAGE, attention_map, pack_grid, pack_head
 from playground.ui.components.downloads import downloads, pack_file
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, tell, unless_same
+from playground.workspaces import Workspace
 
+NOTHING_PICKED = "The page asked for a figure of nothing: press Show attention."
 MAX_KEPT_BYTES = 2**29  # of attention weights for pages to ask about; a page whose own are gone is told so
 
 
@@ -31,26 +31,18 @@ class Inspections:
     """The latest inspections, by ids that cannot be guessed: the page asks for one head at a time."""
 
     def __init__(self):
-        self._kept: OrderedDict[str, Shown] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Recent[Shown] = Recent(MAX_KEPT_BYTES)
 
     def add(self, shown: Shown) -> str:
         key = secrets.token_urlsafe(16)
-        with self._lock:
-            self._kept[key] = shown
-            while len(self._kept) > 1 and self._size() > MAX_KEPT_BYTES:
-                self._kept.popitem(last=False)
+        self._kept.put(key, shown, shown.inspection.attention.nbytes)
         return key
 
-    def _size(self) -> int:
-        return sum(shown.inspection.attention.nbytes for shown in self._kept.values())
-
     def get(self, key: str) -> Shown:
-        with self._lock:
-            if key not in self._kept:
-                raise BadInput("This picture is not kept any more: press Show attention.")
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        shown = self._kept.get(key)
+        if not shown:
+            raise BadInput("This picture is not kept any more: press Show attention.")
+        return shown
 
 
 def build(site: Site) -> Tab:
@@ -69,10 +61,17 @@ def build(site: Site) -> Tab:
 
     @tell
     def show_prompt(key, prompt):
-        return traced(site.workspace(key).current, prompt)
+        with site.visit():
+            return traced(site.workspace(key).current, prompt)
 
+    @tell
     def pick(value, event: gr.EventData):
-        return value and [value[0], event.layer, event.head]
+        match value, event._data:
+            case None, _:  # nothing is shown yet
+                return None
+            case [str(key), _, _], {"layer": int(layer), "head": int(head)}:
+                return [key, *_checked(inspections.get(key).inspection, layer, head)]
+        raise BadInput(NOTHING_PICKED)
 
     prompt.submit(show_prompt, [site.visitor, prompt], [note, heads, figure], **QUIET)
     heads.pick(pick, figure, figure, queue=False, **QUIET)
@@ -109,7 +108,7 @@ def _figure_file(inspections: Inspections):
     @answer(list, str)
     def file(picked, kind):
         if [type(part) for part in picked] != [str, int, int]:
-            raise BadInput("The page asked for a figure of nothing: press Show attention.")
+            raise BadInput(NOTHING_PICKED)
         key, layer, head = picked
         shown = inspections.get(key)
         layer, head = _checked(shown.inspection, layer, head)

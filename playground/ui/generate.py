@@ -1,6 +1,7 @@
 """The Generate tab: text as it is written, and the distribution that its next token is drawn from."""
 
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 
 import gradio as gr
@@ -8,15 +9,16 @@ import gradio as gr
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
 from playground.generation import (
+    GenerationStep,
     Sampling,
     encode_prompt,
     next_logits,
     stream_generate,
 )
-from playground.runs import Workspace
-from playground.tokenizer import Tokenizer
+from playground.tokenizer import Tokenizer, without_surrogates
 from playground.ui.components.next_token import FOLLOW_SETTINGS, next_token, pack_next
 from playground.ui.site import QUIET, Site, Tab, fitting_prompt, tell, unless_same
+from playground.workspaces import Workspace
 
 YIELD_SECONDS = 0.05  # the page shows about twenty updates a second; more only cost
 
@@ -65,17 +67,18 @@ def build(site: Site) -> Tab:
     def stream(key, prompt, temperature, top_k, top_p, length, seed):
         checkpoint = site.workspace(key).current
         sampling = Sampling(temperature, top_k, top_p)
-        written, shown_at = prompt, time.monotonic()
-        for step in stream_generate(checkpoint, prompt, length, sampling, seed):
-            written += step.text
-            if time.monotonic() - shown_at >= YIELD_SECONDS:
-                yield written
-                shown_at = time.monotonic()
-        yield written
+        steps = stream_generate(checkpoint, prompt, length, sampling, seed)
+        written, more = without_surrogates(prompt), True
+        while more:
+            with site.visit():
+                text, more = _burst(steps)
+            written += text
+            yield written
 
     @tell
     def follow(key, prompt, temperature, top_k, top_p):
-        return _distribution(site.workspace(key).current, prompt, temperature, top_k, top_p)
+        with site.visit():
+            return _distribution(site.workspace(key).current, prompt, temperature, top_k, top_p)
 
     writing = gr.on(
         [write.click, prompt.submit],
@@ -106,6 +109,16 @@ def build(site: Site) -> Tab:
     return Tab([site.visitor, prompt, *settings], [prompt, bars], show)
 
 
+def _burst(steps: Iterator[GenerationStep]) -> tuple[str, bool]:
+    """What is written in the next moment, and whether there is more to come."""
+    text, until = "", time.monotonic() + YIELD_SECONDS
+    for step in steps:
+        text += step.text
+        if time.monotonic() >= until:
+            return text, True
+    return text, False
+
+
 def _distribution(checkpoint: Checkpoint, prompt: str, temperature: float, top_k: int, top_p: float) -> dict | None:
     """What the bars show; nothing while the prompt holds nothing that the model knows."""
     try:
@@ -113,7 +126,9 @@ def _distribution(checkpoint: Checkpoint, prompt: str, temperature: float, top_k
     except BadInput:
         return None
     logits = next_logits(checkpoint.model, ids).numpy()
-    return pack_next(logits, _token_texts(checkpoint.tokenizer), temperature, top_k, top_p, prompt)
+    top_k = max(0, min(top_k or 0, len(logits)))  # beyond either nothing is cut
+    texts = _token_texts(checkpoint.tokenizer)
+    return pack_next(logits, texts, temperature, top_k, top_p, without_surrogates(prompt))
 
 
 @lru_cache(maxsize=16)

@@ -1,6 +1,7 @@
 """The page: five tabs around one checkpoint."""
 
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -13,16 +14,17 @@ import gradio as gr
 import torch
 
 from playground import checkpoint as checkpoints
-from playground.runs import Workspaces
+from playground.settings import Settings
 from playground.ui import attention, generate, tokenizer, train
 from playground.ui import checkpoints as checkpoints_tab
 from playground.ui.components.facts import facts
+from playground.ui.guard import GuardedBlocks, app_kwargs
 from playground.ui.site import QUIET, Site, tell
+from playground.workspaces import Workspaces
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 CSS = Path(__file__).with_name("page.css").read_text()
-UPLOADS_KEPT = (600, 7_200)  # seconds: how often we look, and how old a file may become
-MAX_UPLOAD = "200mb"  # of any file; a text's own limit is lower and stands at its control
+SECONDS_TO_LEAVE = 4.5  # from the order to end to the end; a Space waits longer, a host that is asked for 5 does not
 TABS = {
     "Train": train,
     "Tokenizer": tokenizer,
@@ -32,11 +34,29 @@ TABS = {
 }
 
 
-def build() -> gr.Blocks:
-    """The page, with the shipped checkpoints loaded."""
+def serve(settings: Settings) -> None:
+    """Serves the page until the process is told to end (SIGTERM, or Ctrl-C), and then has every run's state written."""
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    workspaces = open_workspaces(settings)
+    launch(build(workspaces), settings, prevent_thread_lock=True)
+    ending.wait()
+    in_time = workspaces.close(SECONDS_TO_LEAVE)
+    # Not by way of Python's own end, which waits for open connections, and aborts while a thread is inside torch.
+    os._exit(0 if in_time else 1)
+
+
+def open_workspaces(settings: Settings) -> Workspaces:
+    """The visitors' workspaces, with the shipped checkpoints in each."""
     shipped = [checkpoints.load(file) for file in sorted(SHIPPED.glob(f"*/{checkpoints.FILE_NAME}"))]
-    workspaces = Workspaces({checkpoint.name: checkpoint for checkpoint in shipped})
-    with gr.Blocks(title="Transformer Playground", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as demo:
+    return Workspaces({checkpoint.name: checkpoint for checkpoint in shipped}, settings)
+
+
+def build(workspaces: Workspaces) -> gr.Blocks:
+    """The page, on what the visitors have."""
+    os.environ["GRADIO_TEMP_DIR"] = str(workspaces.uploads.absolute())
+    with GuardedBlocks(title="Transformer Playground", analytics_enabled=False) as demo:
         visitor = gr.BrowserState(None, storage_key="transformer-playground", secret="visitor")
         shown_version = gr.State(-1)
         site = Site(workspaces, visitor)
@@ -58,35 +78,38 @@ def build() -> gr.Blocks:
             if version == current_version:
                 return [gr.skip()] * len(outputs)
             shown, values = [], iter(values)
-            for tab, size in zip(tabs, sizes, strict=True):
-                shown += tab.show(workspace, checkpoint, *(next(values) for _ in range(size)))
+            with site.visit():
+                for tab, size in zip(tabs, sizes, strict=True):
+                    shown += tab.show(workspace, checkpoint, *(next(values) for _ in range(size)))
             return [key, current_version, checkpoints_tab.describe_briefly(checkpoint), *shown]
 
-        def enter(key, *values):
-            key, _ = workspaces.enter(key)
+        def enter(request: gr.Request, key, *values):
+            key, _ = workspaces.enter(key, request.session_hash)
             # The tabs' own first inputs are the visitor's key, which may be a new one now.
             values = [
                 key if component is visitor else value for component, value in zip(inputs[1:], values, strict=True)
             ]
             return show(key, None, *values)
 
+        def leave(request: gr.Request):
+            workspaces.leave(request.session_hash)
+
         inputs = [visitor, *(component for tab in tabs for component in tab.inputs)]
         demo.load(tell(enter), inputs, outputs, **QUIET)
+        demo.unload(leave)
         for tab in tabs:
             for change in tab.changes:
                 change.success(tell(show), [visitor, shown_version, *inputs[1:]], outputs, **QUIET)
     return demo
 
 
-def launch(demo: gr.Blocks, **kwargs) -> tuple:
+def launch(demo: gr.Blocks, settings: Settings, **kwargs) -> tuple:
     """Serves the page with the project's settings; `kwargs` go to Gradio's `launch`.
 
     GRADIO_SERVER_NAME, GRADIO_SERVER_PORT and GRADIO_ROOT_PATH are Gradio's own and hold.
     """
     threading.Thread(target=tokenizer.prepare, name="prepare", daemon=True).start()
-    # One thread an operation: two busy ones on two cores stand still as soon as anything else runs (40 ms a step
-    # became 340 beside a browser), and several runs side by side use the cores anyway.
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # here as in the engine
     return demo.queue(default_concurrency_limit=8).launch(
         theme=gr.themes.Default(
             primary_hue="orange",
@@ -103,7 +126,8 @@ def launch(demo: gr.Blocks, **kwargs) -> tuple:
             button_primary_background_fill_hover_dark="*primary_600",
         ),
         css=CSS,
-        max_file_size=MAX_UPLOAD,
+        max_file_size=f"{settings.upload_mb}mb",
+        app_kwargs=app_kwargs(settings),
         ssr_mode=False,
         run_history=False,
         enable_monitoring=False,

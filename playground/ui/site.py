@@ -4,7 +4,8 @@ import functools
 import html
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import gradio as gr
@@ -14,10 +15,12 @@ from gradio.events import Dependency
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
 from playground.generation import MAX_PROMPT
-from playground.runs import Workspace, Workspaces
+from playground.workspaces import Workspace, Workspaces
 
 # For events of the page itself: no spinner over what they change, and no place among the API's endpoints.
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+
+DEFECT = "This failed by a defect of ours; its report is in the server's log."
 
 TOKENIZER_TITLES = {"char": "Characters", "word": "Words", "bpe": "Byte-pair subwords"}
 
@@ -45,26 +48,26 @@ class Site:
     def workspace(self, key: object) -> Workspace:
         return self.workspaces.get(key)
 
+    def visit(self) -> AbstractContextManager:
+        """For what a visitor waits for: training makes room while it is computed."""
+        return self.workspaces.host.engine.visit()
+
 
 def tell(function: Callable) -> Callable:
-    """An event handler whose `BadInput` becomes a message on the page; what the page shows stays as it was."""
+    """An event handler whose failure becomes a message on the page; what the page shows stays as it was."""
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
         def stream(*args):
-            try:
+            with _telling(function.__name__):
                 yield from function(*args)
-            except BadInput as error:
-                raise _message(error) from None
 
         return stream
 
     @functools.wraps(function)
     def handle(*args):
-        try:
+        with _telling(function.__name__):
             return function(*args)
-        except BadInput as error:
-            raise _message(error) from None
 
     return handle
 
@@ -86,7 +89,7 @@ def answer(*kinds: type) -> Callable:
                 return {"error": str(error)}
             except Exception:
                 logging.exception("%s failed", function.__name__)
-                return {"error": "This failed by a defect of ours; its report is in the server's log."}
+                return {"error": DEFECT}
 
         handle.__name__ = function.__name__  # by which the page calls it; Gradio must see the one parameter, though
         return handle
@@ -94,9 +97,20 @@ def answer(*kinds: type) -> Callable:
     return decorate
 
 
-def _message(error: BadInput) -> gr.Error:
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    try:
+        yield
+    except BadInput as error:
+        raise _message(str(error)) from None
+    except Exception:
+        logging.exception("%s failed", what)
+        raise _message(DEFECT) from None
+
+
+def _message(sentence: str) -> gr.Error:
     # Gradio shows messages as HTML, and the sentence may quote a visitor's file.
-    return gr.Error(html.escape(str(error)), duration=6, print_exception=False)
+    return gr.Error(html.escape(sentence), duration=6, print_exception=False)
 
 
 def suggest_prompt(checkpoint: Checkpoint, longest: int) -> str:
