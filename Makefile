@@ -7,13 +7,18 @@ BIN = .venv/bin
 root_install = [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1)
 
-.PHONY: run test check format pictures chromium
+.PHONY: run test soak check format pictures chromium
 
 run: .venv/.run
 	$(BIN)/python app.py
 
 test: .venv/.test chromium
 	$(BIN)/python -m pytest
+
+# What takes too long for every test run: a hundred kills, ten thousand bad inputs, sixteen visitors for two minutes.
+soak: .venv/.test
+	KILLS=100 BAD_INPUTS=10000 $(BIN)/python -m pytest --timeout 7200 tests/test_crash.py tests/test_hostile.py
+	$(BIN)/python -m benchmarks.visitors --minutes 2
 
 check: .venv/.test
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -9,14 +10,21 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from playground.ui.page import TABS, build, launch  # noqa: E402 - the project's root comes first
+from playground.settings import Settings  # noqa: E402 - the project's root comes first
+from playground.ui.page import TABS, build, launch, open_workspaces  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def main() -> None:
-    _, url, _ = launch(build(), prevent_thread_lock=True, quiet=True)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data=Path(folder))
+        _, url, _ = launch(build(open_workspaces(settings)), settings, prevent_thread_lock=True, quiet=True)
+        take_pictures(url)
+
+
+def take_pictures(url: str) -> None:
     PICTURES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)

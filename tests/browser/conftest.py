@@ -18,8 +18,9 @@ from playground.checkpoint import Checkpoint, from_bytes, load, to_bytes
 from playground.config import Recipe
 from playground.corpus import Text
 from playground.generation import Sampling, encode_prompt, next_logits, next_token_probs
+from playground.settings import Settings
 from playground.training import make_trainer, train
-from playground.ui.page import SHIPPED, build, launch
+from playground.ui.page import SHIPPED, build, launch, open_workspaces
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 PATIENCE = 30_000  # ms; a busy machine is no defect of the page
@@ -221,17 +222,28 @@ def payload(name: str, data: bytes) -> FilePayload:
     return {"name": name, "mimeType": "application/octet-stream", "buffer": data}
 
 
-@pytest.fixture(scope="session")
-def url() -> Iterator[str]:
+@pytest.fixture
+def free_port() -> int:
+    return find_port()
+
+
+def find_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    demo = build()
-    launch(demo, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings, port = Settings(data=tmp_path_factory.mktemp("data")), find_port()
+    workspaces = open_workspaces(settings)
+    demo = build(workspaces)
+    launch(demo, settings, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     yield f"http://127.0.0.1:{port}/"
     demo.close(verbose=False)
+    workspaces.close(seconds=60)
     for thread in threading.enumerate():  # Python aborts when it ends while a thread is inside torch
-        if thread.name.startswith(("AnyIO", "run-")):
+        if thread.name.startswith("AnyIO"):
             thread.join(timeout=60)
 
 
@@ -253,15 +265,15 @@ def new_visitor(browser: Browser, url: str) -> Iterator[Callable[..., Visitor]]:
     """Opens the page as somebody who was never here. The test fails if the page errs or calls another host."""
     contexts, faults = [], []
 
-    def watch(page: Page) -> None:
+    def watch(page: Page, url: str) -> None:
         page.on("console", lambda message: message.type == "error" and faults.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: faults.append(f"script: {error}"))
         page.on("request", lambda request: _is_ours(request.url, url) or faults.append(f"request to {request.url}"))
 
-    def enter(width: int = 1280, height: int = 900, dark: bool = False) -> Visitor:
+    def enter(width: int = 1280, height: int = 900, dark: bool = False, url: str = url) -> Visitor:
         contexts.append(browser.new_context(viewport={"width": width, "height": height}, locale="en-US"))
         page = contexts[-1].new_page()
-        watch(page)
+        watch(page, url)
         page.goto(f"{url}?__theme={'dark' if dark else 'light'}")
         visitor = Visitor(page, faults)
         visitor.expect_state("finished")  # the past of the model that is there from the first second
