@@ -149,8 +149,8 @@ def test_a_prompt_is_cut_to_what_the_servers_memory_allows(tiny_checkpoint, monk
 
 
 def test_kept_inspections_are_bounded_by_their_size_and_found_only_by_their_ids(tiny_checkpoint, monkeypatch):
-    weights = np.zeros((1, 1, 8, 8), np.float32)  # 256 bytes
-    monkeypatch.setattr(attention, "MAX_KEPT_BYTES", 1_000)
+    weights = np.zeros((1, 1, 8, 8), np.float32)  # 256 bytes, as weights and again as logits
+    monkeypatch.setattr(attention, "MAX_KEPT_BYTES", 2_000)
     kept = Inspections()
     keys = [kept.add(Shown(tiny_checkpoint, Inspection([], 0, weights, weights))) for _ in range(5)]
     assert len(set(keys)) == 5 and min(map(len, keys)) >= 20

@@ -16,7 +16,7 @@ from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, tell, u
 from playground.workspaces import Workspace
 
 NOTHING_PICKED = "The page asked for a figure of nothing: press Show attention."
-MAX_KEPT_BYTES = 2**29  # of attention weights for pages to ask about; a page whose own are gone is told so
+MAX_KEPT_BYTES = 2**26  # of inspections for pages to ask about; a page whose own is gone is told so
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Inspections:
 
     def add(self, shown: Shown) -> str:
         key = secrets.token_urlsafe(16)
-        self._kept.put(key, shown, shown.inspection.attention.nbytes)
+        self._kept.put(key, shown, shown.inspection.attention.nbytes + shown.inspection.logits.nbytes)
         return key
 
     def get(self, key: str) -> Shown:
