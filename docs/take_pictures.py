@@ -19,9 +19,10 @@ ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(data=Path(folder))
-        _, url, _ = launch(build(open_workspaces(settings)), settings, prevent_thread_lock=True, quiet=True)
+        workspaces = open_workspaces(Settings(data=Path(folder)))
+        _, url, _ = launch(build(workspaces), workspaces, prevent_thread_lock=True, quiet=True)
         take_pictures(url)
+        workspaces.close(seconds=60)
 
 
 def take_pictures(url: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from playground import checkpoint as checkpoints
-from playground.checkpoint import FILE_NAME, TrainStep
+from playground.checkpoint import FILE_NAME, Checkpoint, TrainStep
 from playground.config import PRESETS, Recipe
 from playground.corpora import BUILT_IN
 from playground.corpus import Text, built_in, read_text
@@ -39,10 +39,10 @@ def run_train(args: argparse.Namespace) -> None:
         interrupted = _follow(trainer, args.target_val_loss)
         val_loss = trainer.val_loss()
     except Diverged:  # the trainer is back at its last good weights
-        checkpoints.save(trainer.checkpoint(trainer.corpus.name, trainer.val_loss()), args.out / FILE_NAME)
+        _save(trainer.checkpoint(trainer.corpus.name, trainer.val_loss()), args.out)
         raise
     result = trainer.checkpoint(trainer.corpus.name, val_loss)
-    checkpoints.save(result, args.out / FILE_NAME)
+    _save(result, args.out)
     figures = {
         "val_loss": val_loss,
         "val_tokens": len(trainer.corpus.val) - 1,
@@ -139,6 +139,13 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{path} cannot be made a folder ({error.strerror}): choose another for --out.") from error
+
+
+def _save(checkpoint: Checkpoint, folder: Path) -> None:
+    try:
+        checkpoints.save(checkpoint, folder / FILE_NAME)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be written ({error.strerror}): make room there, or choose another.") from error
 
 
 def _follow(trainer: Trainer, target_val_loss: float | None) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 from playground.config import ModelConfig, TrainConfig, is_number, quote
 from playground.corpus import References
 from playground.errors import BadInput
-from playground.files import write_bytes
+from playground.files import write_tensors
 from playground.model import GPT
 from playground.tokenizer import Tokenizer, tokenizer_from_dict, without_surrogates
 
@@ -116,18 +116,13 @@ class Checkpoint:
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
     """The checkpoint as the bytes of its one file."""
-    about = {"format": FORMAT, "name": checkpoint.name, "tokenizer": checkpoint.tokenizer.to_dict()}
-    about |= checkpoint.past.to_dict()
-    return save_tensors(checkpoint.weights, metadata={"playground": json.dumps(about, allow_nan=False)})
+    return save_tensors(checkpoint.weights, metadata=_header(checkpoint))
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the file whole or not at all: a reader, or a crash, never meets half of one."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, to_bytes(checkpoint))
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written ({error.strerror}): make room there, or choose another.") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, checkpoint.weights, _header(checkpoint))
 
 
 def load(path: Path) -> Checkpoint:
@@ -167,6 +162,11 @@ def clean_name(name: object) -> str:
     fitting = "".join(c if c.isprintable() and c not in "/\\" else " " for c in str(name or ""))
     shortened = " ".join(fitting.split())[:MAX_NAME].strip()
     return shortened if shortened.strip(".") else "Untitled"
+
+
+def _header(checkpoint: Checkpoint) -> dict[str, str]:
+    about = {"format": FORMAT, "name": checkpoint.name, "tokenizer": checkpoint.tokenizer.to_dict()}
+    return {"playground": json.dumps(about | checkpoint.past.to_dict(), allow_nan=False)}
 
 
 def _read_header(data: bytes) -> tuple[object, dict]:

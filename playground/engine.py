@@ -19,6 +19,7 @@ two on two cores stand still as soon as anything else runs, and because results 
 else the machine does.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,14 +29,16 @@ from typing import Protocol
 import torch
 
 SLICE_SECONDS = 0.5
+MAX_CHARGED = 10  # slices, for what cannot be cut, such as the reading of a long text: no debt for minutes
 
 
 class Job(Protocol):
     """Something that computes for long."""
 
+    memory: int  # bytes that it takes
+
     def work(self, over: Callable[[], bool]) -> bool:
-        """Goes on until `over()`, which it asks at least every now and then. True if there is more to do. No raising:
-        whoever works has nobody to tell."""
+        """Goes on until `over()`, which it asks every now and then. True if there is more to do."""
 
     def leave(self) -> None:
         """Puts away what would be lost, since the engine closes."""
@@ -108,6 +111,9 @@ class Engine:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        # One thread more, since the others may be inside something long.
+        self._threads.append(threading.Thread(target=self._live, name="worker-last", daemon=True))
+        self._threads[-1].start()
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
@@ -115,14 +121,15 @@ class Engine:
     def _live(self) -> None:
         torch.set_num_threads(1)
         while job := self._take():
-            if self._closing:
-                job.leave()
-                more, seconds = False, 0.0
-            else:
-                started = monotonic()
-                more = job.work(lambda started=started: self._over(started))
-                seconds = monotonic() - started
-            self._put_back(job, seconds, more)
+            started, more = monotonic(), False
+            try:
+                if self._closing:
+                    job.leave()
+                else:
+                    more = job.work(lambda started=started: self._over(started))
+            except Exception:
+                logging.exception("a job failed")
+            self._put_back(job, monotonic() - started, more)
 
     def _take(self) -> Job | None:
         """The next job, once there is one and a place for it; None when the engine closes and no job is left."""
@@ -138,7 +145,7 @@ class Engine:
     def _put_back(self, job: Job, seconds: float, more: bool) -> None:
         with self._changed:
             self._busy -= 1
-            self._served[job] += seconds
+            self._served[job] += min(seconds, MAX_CHARGED * self.slice_seconds)
             if more:
                 self._waiting.append(job)
             else:
@@ -146,7 +153,7 @@ class Engine:
             self._changed.notify_all()
 
     def _places(self) -> int:
-        return max(1, self.n_workers - 1) if self._visits else self.n_workers
+        return max(1, self.n_workers - self._visits)
 
     def _over(self, started: float) -> bool:
         return self._closing or monotonic() - started >= self.slice_seconds or self._busy > self._places()

@@ -1,9 +1,15 @@
 """Files that are whole: whoever reads one, at any moment and after any crash, finds the old content or the new."""
 
+import json
 import os
+import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -16,6 +22,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         unfinished.replace(path)
     finally:
         remove(unfinished)  # if it failed: a full disk needs the room
+    if os.name == "posix":  # elsewhere a folder cannot be brought to the disk by itself
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
 
 def remove(*files: Path) -> None:
@@ -32,3 +42,15 @@ def remove_except(folder: Path, names: Collection[str]) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     write_whole(path, lambda unfinished: unfinished.write_bytes(data))
+
+
+def write_json(path: Path, content: dict) -> None:
+    write_bytes(path, json.dumps(content, allow_nan=False).encode())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    """A file in the safetensors format, with some words in its header. Raises `OSError` like the others."""
+    try:
+        write_whole(path, lambda unfinished: save_file(tensors, unfinished, about))
+    except SafetensorError as error:  # the library's wrapping of what the system said
+        raise OSError(None, re.sub(r".*I/O error: | \(os error.*", "", str(error))) from error

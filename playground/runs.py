@@ -16,6 +16,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from time import monotonic, time
 
@@ -28,12 +29,13 @@ from playground.config import ModelConfig, Recipe, TrainConfig
 from playground.corpus import Corpus, References, Text
 from playground.engine import Engine
 from playground.errors import BadInput
-from playground.files import remove, remove_except, write_bytes, write_whole
+from playground.files import remove, remove_except, write_bytes, write_json
 from playground.generation import write_sample
 from playground.training import Diverged, Trainer, check_learning_rate, make_trainer, saved_history
 
 COMPUTING = ("starting", "running", "pausing")
 ACTIVE = (*COMPUTING, "paused")
+MAX_RECOVERIES = 5  # without a step of progress; more would mean that the run itself ends the server
 RECORD, TEXT, START, STATE, PAST = "run.json", "text.txt", "start.safetensors", "state.safetensors", "past.json"
 SAVING_SHARE = 0.05  # of the time at most goes into saving states, however large they are
 
@@ -112,11 +114,11 @@ class Run:
         self.name, self.created, self.memory = record["name"], record["created"], record["memory"]
         self.recipe = _recipe(record["recipe"])
         self.state, self.message, self._rate = record["state"], record["message"], record["rate"]
-        self.trainer: Trainer | None = None  # while the run computes
-        self.past = self._read_past()
-        if self.state in COMPUTING and (folder / PAST).exists() and not (folder / STATE).exists():
-            self.state = "stopped"  # it had ended when the disk was too full to say so
         self._wanted = record["wanted"]  # running, paused or stopped: what the visitor asked for last
+        self.trainer: Trainer | None = None  # while the run computes
+        self.interrupted = self.state in COMPUTING  # and nobody has begun it in this program
+        if self.interrupted:
+            self.state = "paused"
         self._saved_step, self._save_at = -1, 0.0
         self._lock = threading.RLock()
         remove_except(folder, {RECORD, TEXT, PAST} | ({START, STATE} if self.active else set()))
@@ -127,7 +129,7 @@ class Run:
         folder.mkdir(parents=True)
         write_bytes(folder / TEXT, text.text.encode())
         if start:
-            write_bytes(folder / START, checkpoints.to_bytes(start))
+            checkpoints.save(start, folder / START)
         record = {"name": name, "created": time(), "memory": memory, "recipe": asdict(recipe)}
         record |= {
             "text": [text.name, text.note],
@@ -135,8 +137,9 @@ class Run:
             "wanted": "running",
             "message": "",
             "rate": None,
+            "recovered": [0, 0],  # at which step, and how often there
         }
-        write_bytes(folder / RECORD, json.dumps(record).encode())  # last: a folder with a record is a whole one
+        write_json(folder / RECORD, record)  # last: a folder with a record is a whole one
 
     @property
     def active(self) -> bool:
@@ -153,15 +156,36 @@ class Run:
         history = (self.trainer or self.past).history
         return history[-1].learning_rate if self.active and history else None
 
+    @cached_property
+    def past(self) -> Past:
+        """What can be told of the run while it does not compute; read when it is first asked for."""
+        if (self.folder / PAST).exists() and not self.interrupted:
+            return Past.from_dict(json.loads((self.folder / PAST).read_bytes()))
+        try:
+            history = saved_history(self.folder / STATE)
+        except (SafetensorError, ValueError, LookupError, OSError):  # there is none yet, or it will have to begin anew
+            history = ()
+        return Past(self.recipe.model, self.recipe.train, tuple(history))
+
     def begin(self) -> None:
         """Computes from now on, as often as it has its turn."""
-        self.state = "starting"
+        self.past = self.past  # read before a worker may replace it
+        self.interrupted, self.state = False, "starting"
         self._engine.add(self)
 
     def recover(self) -> None:
-        """Goes on after the program that it went on in has ended."""
-        self.message = f"The server was started anew, and this run went on from step {len(self.past.history):,}."
-        self.begin()
+        """Goes on after the program that it went on in has ended; unless that seems to happen because of this run."""
+        step = len(self.past.history)
+        at, times = self._record["recovered"]
+        self._record["recovered"] = [step, times + 1 if at == step else 1]
+        if self._record["recovered"][1] > MAX_RECOVERIES:
+            self._wanted = "paused"
+            self.message = f"The server ended {MAX_RECOVERIES} times at step {step:,}: press Resume to try again."
+        else:
+            if self._wanted == "running":
+                self.message = f"The server was started anew, and this run went on from step {step:,}."
+            self.begin()
+        self._write_record()
 
     def pause(self, why: str = "") -> None:
         with self._lock:
@@ -171,7 +195,7 @@ class Run:
 
     def resume(self) -> None:
         with self._lock:
-            if self._wanted == "paused":
+            if self.state == "paused" or self._wanted == "paused":
                 self._wanted, self.message = "running", ""
                 if self.state == "paused":
                     self.begin()
@@ -218,6 +242,8 @@ class Run:
         except (Diverged, BadInput) as error:
             self._fail(str(error))
         except OSError as error:
+            if self.trainer:
+                remove(self.folder / STATE)  # a full disk needs the room, and memory holds what is in it
             self._fail(
                 f"The server's disk failed ({error.strerror or error}), so training stopped. Download what you want to "
                 "keep, and start again when there is room."
@@ -233,11 +259,8 @@ class Run:
         return False
 
     def leave(self) -> None:
-        try:
-            if self.trainer and self.trainer.n_steps > self._saved_step:
-                self._save()
-        except OSError:
-            logging.exception("the state of a run could not be written")  # the one before it is still there
+        if self.trainer and self.trainer.n_steps > self._saved_step:
+            self._save()
 
     def _work(self, over: Callable[[], bool]) -> bool:
         if not self.trainer:
@@ -265,7 +288,6 @@ class Run:
                 trainer.load_state(state)
             except (SafetensorError, ValueError, LookupError):  # not by a crash of ours: those leave whole files
                 logging.exception("the state of a run cannot be read")
-                remove(state)
                 trainer = self._new_trainer()
                 self.message = "The saved state of this run could not be read, so it began anew."
         self._saved_step, self._save_at = trainer.n_steps, monotonic() + self._save_seconds
@@ -300,7 +322,7 @@ class Run:
 
     def _save(self) -> None:
         started = monotonic()
-        write_whole(self.folder / STATE, self.trainer.save_state)
+        self.trainer.save_state(self.folder / STATE)
         self._saved_step, took = self.trainer.n_steps, monotonic() - started
         self._save_at = monotonic() + max(self._save_seconds, took / SAVING_SHARE)
 
@@ -313,18 +335,19 @@ class Run:
             self._write(PAST, self.past.to_dict())
 
     def _fail(self, message: str) -> None:
-        """Ends the run with its last good weights; or leaves it paused, if it failed before it had them in memory."""
-        state = self.folder / STATE
+        """Ends the run with its last good weights; or leaves it paused, if they cannot be had but a state can."""
+        kept = False
         if self.trainer:
-            remove(state)  # a full disk needs the room, and memory holds what is in it
             try:
                 self.trainer.back_to_good_weights()
                 self._hand_over()
+                kept = True
             except Exception:
                 logging.exception("the last good weights of a run could not be kept")
-        if self.trainer or not state.exists():
+        if kept or not (self.folder / STATE).exists():
             self._end("failed", message)
         else:
+            self.trainer = None
             with self._lock:
                 self._wanted, self.state, self.message = "paused", "paused", f"{message} Press Resume to try again."
                 self._write_record()
@@ -336,23 +359,13 @@ class Run:
             self._write_record()
         remove(self.folder / STATE, self.folder / START)
 
-    def _read_past(self) -> Past:
-        """What can be told of the run while it does not compute."""
-        if (self.folder / PAST).exists() and (self.state not in COMPUTING or not (self.folder / STATE).exists()):
-            return Past.from_dict(json.loads((self.folder / PAST).read_bytes()))
-        try:
-            history = saved_history(self.folder / STATE)
-        except (SafetensorError, ValueError, LookupError, OSError):  # there is none yet, or it will have to begin anew
-            history = ()
-        return Past(self.recipe.model, self.recipe.train, tuple(history))
-
     def _write_record(self) -> None:
         self._record |= {"state": self.state, "wanted": self._wanted, "message": self.message, "rate": self._rate}
         self._write(RECORD, self._record)
 
     def _write(self, name: str, content: dict) -> None:
         try:
-            write_bytes(self.folder / name, json.dumps(content).encode())
+            write_json(self.folder / name, content)
         except OSError:
             logging.exception("%s of a run could not be written", name)
 

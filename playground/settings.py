@@ -1,5 +1,6 @@
 """What a host may choose, by environment variables. The README has the table."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -8,11 +9,22 @@ from pathlib import Path
 from playground.errors import BadInput
 
 PERSISTENT = Path("/data")  # where a Hugging Face Space has its persistent storage, if it has any
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, on Linux
 PREFIX = "PLAYGROUND_"
 
 
 def _between(low: float, high: float, default: float):
     return field(default=default, metadata={"range": (low, high)})
+
+
+def _n_cores() -> int:
+    """That this process may use, which in a container are often fewer than the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text().split()  # microseconds of processor time in each period, or "max"
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return cores
 
 
 def _default_folder() -> Path:
@@ -26,7 +38,7 @@ class Settings:
     """Each is set by the variable of its name in capitals behind PLAYGROUND_, such as PLAYGROUND_MEMORY_GB."""
 
     data: Path = field(default_factory=_default_folder)  # where visitors' runs and checkpoints are kept
-    workers: int = _between(1, 256, default=os.cpu_count() or 1)  # runs that compute at the same moment
+    workers: int = field(default_factory=_n_cores, metadata={"range": (1, 256)})  # runs that compute at the same moment
     runs_at_once: int = _between(1, 1_000, default=32)  # runs that share the workers
     memory_gb: float = _between(0.1, 10_000, default=8)  # of all runs together
     run_gb: float = _between(0.01, 10_000, default=4)  # of one run

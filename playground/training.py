@@ -7,7 +7,6 @@ over `train()` or the page, decides when.
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -15,21 +14,22 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file as load_tensors
-from safetensors.torch import save_file as save_tensors
 from torch import Tensor
 
 from playground.checkpoint import Checkpoint, Provenance, TrainStep
-from playground.config import ModelConfig, Recipe, TrainConfig
+from playground.config import ModelConfig, Recipe, TrainConfig, step_flops
 from playground.corpus import Corpus, Text, check_length, get_batch, reference_losses, split
 from playground.errors import BadInput
+from playground.files import write_tensors
 from playground.model import GPT, Dropout
 from playground.tokenizer import CharTokenizer, Tokenizer, train_tokenizer
 
 ESTIMATE_TOKENS = 8_192  # validation tokens behind each point of the curve; the figure at the end is over all
 EVAL_BATCH_TOKENS = 8_192  # tokens in one forward pass of an evaluation; bounds its memory
 TIMED_TOKENS = 1_024  # tokens in the steps by which the time of a run is estimated
+MAX_TIMED_PARAMS = 5_000_000  # of a model that is timed itself; a visitor waits for it
 EMBEDDING_RATE = 0.3  # of Muon's learning rate, for what Adam moves beside it: embeddings, head, norms, biases
 
 Sampler = Callable[[GPT, Tokenizer], str]  # writes a sample with a model that is in training
@@ -207,7 +207,7 @@ class Trainer:
         del self.history[n_steps:]
 
     def save_state(self, file: Path) -> None:
-        """Writes all that the next step depends on; `load_state` of it goes on bit for bit."""
+        """Writes all that the next step depends on, whole or not at all; `load_state` of it goes on bit for bit."""
         good_step, good = self._good
         tensors = {"rng.data": self.data_rng.get_state(), "rng.dropout": self.dropout_rng.get_state()}
         tensors |= {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
@@ -221,10 +221,7 @@ class Trainer:
             "good_step": good_step,
             "history": [list(vars(step).values()) for step in self.history],
         }
-        try:
-            save_tensors(tensors, file, {"state": json.dumps(about, allow_nan=False)})
-        except SafetensorError as error:  # the library's wrapping of what the system said
-            raise OSError(None, re.sub(r".*I/O error: | \(os error.*", "", str(error))) from error
+        write_tensors(file, tensors, {"state": json.dumps(about, allow_nan=False)})
 
     def load_state(self, file: Path) -> None:
         """Goes on from a state that a trainer of the same text, recipe and start has saved."""
@@ -336,7 +333,11 @@ def estimate_seconds(config: ModelConfig, train_config: TrainConfig) -> float:
 
 @lru_cache(maxsize=256)
 def _step_seconds(config: ModelConfig, batch_size: int, optimizer: str) -> float:
-    """The duration of a step with a few rows, scaled up to all of them."""
+    """The duration of a step with a few rows, scaled up to all of them; for a large model, by that of a small one."""
+    if config.n_params > MAX_TIMED_PARAMS:
+        small, train_config = ModelConfig(), TrainConfig(batch_size=batch_size, optimizer=optimizer)
+        share = step_flops(config, train_config) / step_flops(small, train_config)
+        return share * _step_seconds(small, batch_size, optimizer)
     rows = min(batch_size, max(1, TIMED_TOKENS // config.block_size))
     ids = torch.arange(2 * config.block_size) % config.vocab_size
     corpus = Corpus("", 0, "", ids, ids, 0)

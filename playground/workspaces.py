@@ -32,7 +32,7 @@ from playground.config import BYTES_PER_FLOAT, ModelConfig, Recipe, memory_bytes
 from playground.corpus import Text
 from playground.engine import Engine
 from playground.errors import BadInput
-from playground.files import remove, remove_except, write_bytes
+from playground.files import remove, remove_except, write_json
 from playground.recent import Recent
 from playground.runs import COMPUTING, RECORD, Run
 from playground.settings import Settings
@@ -40,11 +40,13 @@ from playground.training import planned_model
 
 KEY = re.compile(r"[A-Za-z0-9_-]{32}")  # what `secrets.token_urlsafe(24)` makes
 INDEX = "workspace.json"
-MAX_OPEN = 256  # workspaces in memory; each is small, and the rest is opened again when its visitor comes
+MAX_OPEN = 64  # workspaces in memory, unless more are busy; the rest is opened again when its visitor comes
 CACHE_BYTES = 2**30  # of checkpoints read from the disk
+BYTES_OF_A_STEP = 300  # in memory, measured
+LOCK_SECONDS = 6
 UPLOAD_SECONDS = 7_200  # that an upload is kept; what a run or a checkpoint needs of it has been copied by then
 TEND_SECONDS = 10
-IDLE_SECONDS = 60  # after which a visitor without an open page has left
+IDLE_SECONDS = 150  # after which a visitor without an open page has left
 GB = 2**30
 
 
@@ -76,12 +78,15 @@ class Host:
                 )
             yield
 
+    @property
+    def disk_limit(self) -> int:
+        return int(self.settings.disk_gb * GB)
+
     def check_disk(self) -> None:
-        limit = int(self.settings.disk_gb * GB)
-        if self.disk_bytes > limit:
+        if self.disk_bytes > self.disk_limit:
             raise BadInput(
-                f"The server's disk is full, {_gb(self.disk_bytes)} of {_gb(limit)}: try again in some minutes, when "
-                "what nobody uses has been removed."
+                f"The server's disk is full, {_gb(self.disk_bytes)} of {_gb(self.disk_limit)}: try again in some "
+                "minutes, when what nobody uses has been removed."
             )
 
     def load(self, file: Path) -> Checkpoint:
@@ -89,7 +94,7 @@ class Host:
         checkpoint = self._recent.get(file)
         if not checkpoint:
             checkpoint = checkpoints.load(file)
-            self._recent.put(file, checkpoint, 2 * BYTES_PER_FLOAT * checkpoint.config.n_params)  # weights and model
+            self._recent.put(file, checkpoint, _size_in_memory(checkpoint))
         return checkpoint
 
     def forget(self, file: Path) -> None:
@@ -101,8 +106,7 @@ class Workspace:
 
     def __init__(self, folder: Path, host: Host, shipped: dict[str, Checkpoint]):
         self.folder, self.shipped, self._host = folder, shipped, host
-        self.pages: set[str] = set()  # the open pages of this visitor
-        self.seen = monotonic()
+        self.seen = monotonic()  # when a page of this visitor last asked for something
         self._lock = threading.RLock()
         index = _read_json(folder / INDEX) or {"checkpoints": {}, "in_use": None, "version": 0}
         remove_except(folder, {INDEX})
@@ -126,10 +130,9 @@ class Workspace:
         """The checkpoint in use, and a number that goes up with each change."""
         with self._lock:
             try:
-                checkpoint = self.listed(self._in_use)
+                return self.listed(self._in_use), self._version
             except BadInput:  # its file was damaged or taken away by something else
-                checkpoint = self.use(next(iter(self.shipped)))
-            return checkpoint, self._version
+                return next(iter(self.shipped.values())), self._version
 
     @property
     def current(self) -> Checkpoint:
@@ -140,8 +143,8 @@ class Workspace:
         return next((run for run in list(self.runs.values()) if run.active), None)
 
     def unattended(self) -> float:
-        """Seconds since a page of this visitor was open."""
-        return 0.0 if self.pages else monotonic() - self.seen
+        """Seconds since a page of this visitor was open: every page asks for something once a minute at least."""
+        return monotonic() - self.seen
 
     @property
     def busy(self) -> bool:
@@ -254,8 +257,7 @@ class Workspace:
 
     def _write(self, checkpoint: Checkpoint) -> Path:
         file = self.folder / "checkpoints" / f"{secrets.token_urlsafe(16)}.safetensors"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, checkpoints.to_bytes(checkpoint))
+        checkpoints.save(checkpoint, file)
         return file
 
     def _list(self, name: str, entry: Checkpoint | Path) -> None:
@@ -273,13 +275,14 @@ class Workspace:
     def _surplus(self) -> list[str]:
         """The oldest checkpoints beyond what one visitor may have; never a shipped one, nor that in use."""
         made = [name for name in self._checkpoints if name not in self.shipped]
-        excess = folder_bytes(self.folder) - int(self._host.settings.visitor_gb * GB)
+        files = [self._checkpoints[name] for name in made]
+        sizes = [file.stat().st_size if isinstance(file, Path) else 0 for file in files]
+        excess = sum(sizes) - int(self._host.settings.visitor_gb * GB)
         n_surplus, surplus = len(made) - self._host.settings.kept_checkpoints, []
-        for name in made:
+        for name, size in zip(made, sizes, strict=True):
             if name != self._in_use and (len(surplus) < n_surplus or excess > 0):
-                entry = self._checkpoints[name]
-                excess -= entry.stat().st_size if isinstance(entry, Path) else 0
                 surplus.append(name)
+                excess -= size
         return surplus
 
     def _write_index(self) -> None:
@@ -287,7 +290,7 @@ class Workspace:
         index = {"checkpoints": files, "in_use": self._in_use, "version": self._version}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_bytes(self.folder / INDEX, json.dumps(index).encode())
+            write_json(self.folder / INDEX, index)
         except OSError:
             logging.exception("the list of a visitor's checkpoints could not be written")  # memory still has it
 
@@ -340,31 +343,19 @@ class Workspaces:
         self._data_lock = _claim(settings.data)
         self.host = Host(settings)
         self._open: OrderedDict[str, Workspace] = OrderedDict()  # by their folders' names, the latest seen last
-        self._visitors: dict[str, str] = {}  # of each open page: the name of its visitor's folder
         self._lock = threading.RLock()
         self._closed = threading.Event()
         self._recover()
         threading.Thread(target=self._keep_tending, name="tend", daemon=True).start()
 
-    def enter(self, key: object, page: str | None = None) -> tuple[str, Workspace]:
-        """The workspace of a key, or a new one with a new key; until `leave`, this page of the visitor's is open."""
+    def enter(self, key: object) -> tuple[str, Workspace]:
+        """The workspace of a key, or a new one with a new key."""
         if not (isinstance(key, str) and KEY.fullmatch(key)):
             key = secrets.token_urlsafe(24)
-        with self._lock:
-            workspace = self.get(key)
-            if page:
-                workspace.pages.add(page)
-                self._visitors[page] = workspace.folder.name
-            if (index := workspace.folder / INDEX).exists():
-                os.utime(index)  # the oldest idle one makes way when the disk is full
+        workspace = self.get(key)
+        with suppress(OSError):  # there is no folder before there is something to keep
+            os.utime(workspace.folder)  # the longest idle one makes way when the disk is full
         return key, workspace
-
-    def leave(self, page: str | None) -> None:
-        with self._lock:
-            workspace = self._open.get(self._visitors.pop(page, ""))
-            if workspace:
-                workspace.pages.discard(page)
-                workspace.seen = monotonic()
 
     def get(self, key: object) -> Workspace:
         if not (isinstance(key, str) and KEY.fullmatch(key)):
@@ -382,9 +373,7 @@ class Workspaces:
             idle = [name for name, workspace in self._open.items() if not workspace.busy]
             for name in idle[: max(0, len(self._open) - MAX_OPEN)]:
                 del self._open[name]
-            self._make_room()
-        full = self.host.disk_bytes > int(self.settings.disk_gb * GB)
-        _remove_older(self.uploads, UPLOAD_SECONDS / 10 if full else UPLOAD_SECONDS)
+        self._make_room()
 
     def close(self, seconds: float) -> bool:
         """Stops all computing and writes every run's state. Says whether that was done within `seconds`."""
@@ -405,9 +394,12 @@ class Workspaces:
         states = {record: _read_json(record) for record in self._folder.glob(f"*/runs/*/{RECORD}")}
         going = {record.parents[2].name for record, run in states.items() if run and run.get("state") in COMPUTING}
         for name in sorted(going):
-            for run in self._get(name).runs.values():
-                if run.state in COMPUTING:
-                    run.recover()
+            try:
+                for run in self._get(name).runs.values():
+                    if run.interrupted:
+                        run.recover()
+            except Exception:  # what is wrong with one visitor's folder must not keep the others away
+                logging.exception("the folder %s cannot be opened", name)
 
     def _keep_tending(self) -> None:
         while not self._closed.wait(TEND_SECONDS):
@@ -417,27 +409,42 @@ class Workspaces:
                 logging.exception("tending failed")
 
     def _make_room(self) -> None:
-        """Removes what the longest idle visitors have, until nine tenths of the disk's part are in use at most."""
-        used, limit = folder_bytes(self.settings.data), int(self.settings.disk_gb * GB)
+        """Removes uploads that were used long ago and, if all else still is too much, what the longest idle have."""
+        _remove_older(self.uploads, UPLOAD_SECONDS)
+        used, limit = folder_bytes(self._folder), self.host.disk_limit
         if used > limit:
-            for index in sorted(self._folder.glob(f"*/{INDEX}"), key=lambda index: index.stat().st_mtime):
-                workspace = self._open.get(index.parent.name)
+            for folder in sorted(self._folder.iterdir(), key=lambda folder: folder.stat().st_mtime):
                 if used <= 0.9 * limit:
                     break
-                if workspace and workspace.busy:
-                    continue
-                used -= folder_bytes(index.parent)
-                self._open.pop(index.parent.name, None)
-                shutil.rmtree(index.parent, ignore_errors=True)
-        self.host.disk_bytes = used
+                used -= self._remove(folder)
+        uploads = folder_bytes(self.uploads)
+        if used + uploads > limit:
+            _remove_older(self.uploads, UPLOAD_SECONDS / 10)
+        self.host.disk_bytes = used + uploads
+
+    def _remove(self, folder: Path) -> int:
+        """Removes a visitor's folder unless it is in use, and says how many bytes that has given."""
+        with self._lock:
+            workspace = self._open.get(folder.name)
+            if workspace and workspace.busy:
+                return 0
+            self._open.pop(folder.name, None)
+            n_bytes = folder_bytes(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            return n_bytes
+
+
+def _size_in_memory(checkpoint: Checkpoint) -> int:
+    """Of its weights, its model and its history."""
+    return 2 * BYTES_PER_FLOAT * checkpoint.config.n_params + BYTES_OF_A_STEP * len(checkpoint.history)
 
 
 def _claim(folder: Path) -> FileLock:
-    """Two programs on the same runs would spoil them."""
+    """Two programs on the same runs would spoil them. One that is about to end gets the time for it."""
     lock = FileLock(folder / "lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise BadInput(f"Another playground uses {folder}: set PLAYGROUND_DATA to another folder.") from None
     except OSError as error:
@@ -475,4 +482,4 @@ def _disk_failed(error: OSError) -> BadInput:
 
 
 def _gb(n_bytes: int) -> str:
-    return f"{n_bytes / GB:.1f} GB"
+    return f"{n_bytes / GB:.1f}".removesuffix(".0") + " GB"

@@ -1,6 +1,5 @@
 """Checkpoints: one file that brings everything back, and no file, however made, that does any harm."""
 
-import errno
 import hashlib
 import json
 import math
@@ -220,20 +219,20 @@ def test_the_name_in_a_file_is_cleaned(forge):
 # --- Saving and loading -----------------------------------------------------------------------------------------------
 
 
-def test_a_crash_while_saving_leaves_the_old_file(tiny_checkpoint, tmp_path, monkeypatch):
+def test_a_failure_while_saving_leaves_the_old_file(tiny_checkpoint, tmp_path):
+    """A real limit on the size of files: the system refuses in the middle, as a full disk does."""
     path = tmp_path / FILE_NAME
     save(tiny_checkpoint, path)
-    write_bytes = Path.write_bytes
-
-    def write_half(self: Path, data: bytes) -> None:
-        write_bytes(self, data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", write_half)
-    with pytest.raises(BadInput, match="No space left"):
-        save(replace(tiny_checkpoint, name="Second"), path)
-
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            save(replace(tiny_checkpoint, name="Second"), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.strerror == "File too large"
     assert_same(load(path), tiny_checkpoint)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_saving_replaces_the_file_and_leaves_nothing_else(tiny_checkpoint, tmp_path):

@@ -329,3 +329,36 @@ def test_closing_says_whether_all_was_put_away_in_time(make_engine):
 
 def test_an_engine_without_jobs_closes_at_once(make_engine):
     assert make_engine(3).close(PATIENCE)
+
+
+# --- What must not stop an engine -------------------------------------------------------------------------------------
+
+
+class Broken(Job):
+    def turn(self, over: Callable[[], bool]) -> None:
+        raise ZeroDivisionError("a defect")
+
+    def leave(self) -> None:
+        raise ZeroDivisionError("a defect")
+
+
+def test_a_job_that_fails_leaves_and_the_worker_goes_on(make_engine, caplog):
+    engine, sound = make_engine(1, slice_seconds=0.01), Job(n_turns=3)
+    engine.add(Broken())
+    engine.add(sound)
+    wait_until(lambda: sound.turns == 3 and engine.n_jobs == 0, "the end of both")
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+
+
+def test_a_worker_inside_something_long_keeps_no_other_job_from_leaving(caplog):
+    engine, held, broken, waiting = Engine(1), Held(n_turns=1), Broken(), Job()
+    engine.add(held)
+    assert held.begun.wait(PATIENCE)
+    engine.add(broken)
+    engine.add(waiting)
+    assert not engine.close(A_MOMENT)  # the worker has not ended
+    wait_until(lambda: engine.n_jobs == 1, "the others to leave")
+    assert waiting.n_left == 1 and held.n_left == 0
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+    held.let_go.set()
+    assert engine.close(PATIENCE)

@@ -136,7 +136,7 @@ class Attacked:
     """A visitor whose key the attacker has, as every visitor has his own."""
 
     def __init__(self, workspaces: Workspaces):
-        self.key, self.workspace = workspaces.enter(None, "the page of the attacked")
+        self.key, self.workspace = workspaces.enter(None)
 
     def settle(self) -> None:
         """Ends what a lawful event began, so that nothing changes by itself."""
@@ -192,7 +192,7 @@ def server(data: Path, complaints: list[str]) -> Iterator[Server]:
     chosen = Settings(data=data, workers=1, run_gb=0.02, upload_mb=UPLOAD_MB)
     workspaces = open_workspaces(chosen)
     demo = build(workspaces)
-    launch(demo, chosen, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
+    launch(demo, workspaces, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
     yield Server(f"http://127.0.0.1:{port}", workspaces)
     demo.close(verbose=False)
     workspaces.close(DEADLINE)
@@ -202,7 +202,7 @@ def server(data: Path, complaints: list[str]) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def innocent(server: Server, small_text, small_recipe) -> Workspace:
     """A visitor with a checkpoint of a name of its own and a run that has paused."""
-    _, workspace = server.workspaces.enter(None, "the page of the innocent")
+    _, workspace = server.workspaces.enter(None)
     workspace.save_as("Mine")
     run = workspace.start(small_text, replace(small_recipe, train=replace(small_recipe.train, max_iters=10_000)))
     run.pause()

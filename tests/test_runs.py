@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,8 +25,8 @@ from playground.corpus import Corpus, Text, reference_losses
 from playground.engine import Engine
 from playground.errors import BadInput
 from playground.generation import write_sample
-from playground.runs import PAST, RECORD, START, STATE, TEXT, Run, past_progress
-from playground.training import Trainer, full_loss, get_lr, make_trainer, train
+from playground.runs import MAX_RECOVERIES, PAST, RECORD, START, STATE, TEXT, Run, past_progress
+from playground.training import Trainer, full_loss, get_lr, make_trainer, saved_history, train
 
 PATIENCE = 60  # seconds that anything here may take before the test counts as failed
 SLICE_SECONDS = 0.02  # some steps of the small recipe
@@ -69,6 +70,28 @@ def no_file_beyond(n_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@contextmanager
+def busy(engine: Engine) -> Iterator[None]:
+    """The engine's one worker does something else for a while, so nothing that is added begins."""
+
+    class Other:
+        memory, begun, may_end = 0, threading.Event(), threading.Event()
+
+        def work(self, over: Callable[[], bool]) -> bool:
+            self.begun.set()
+            self.may_end.wait(PATIENCE)
+            return False
+
+        def leave(self) -> None:
+            pass
+
+    other = Other()
+    engine.add(other)
+    assert other.begun.wait(PATIENCE)
+    yield
+    other.may_end.set()
 
 
 @pytest.fixture
@@ -339,7 +362,7 @@ def test_a_run_goes_on_from_its_folder_after_a_crash(
         ends = []
         again = Run(folder, make_engine(), ends.append, 0.0)
         went_on_from.append(again.progress().step)
-        assert again.state in ("starting", "running") and again.trainer is None
+        assert again.interrupted and again.state == "paused" and again.trainer is None
         assert again.progress().steps == run.progress().steps[: went_on_from[-1]]
         again.recover()
         assert join(again).message == (
@@ -501,12 +524,13 @@ def test_a_reason_for_a_pause_is_told_until_it_ends(begin, small_text, long_reci
 
 
 def test_a_pause_before_the_first_step_publishes_nothing(
-    create, make_engine, published, loop, small_text, dropping_recipe
+    create, engine, make_engine, published, loop, small_text, dropping_recipe
 ):
     run = create(small_text, dropping_recipe)
-    run.pause()
-    assert run.state == "starting"
-    run.begin()
+    with busy(engine):
+        run.begin()
+        run.pause()
+        assert run.state == "starting"
     wait_until(lambda: run.state == "paused", "the pause")
     assert published == [] and run.progress().step == 0 and run.progress().max_iters == 60
     again = Run(run.folder, make_engine(), published.append, 0.0)
@@ -539,14 +563,12 @@ def test_a_run_stopped_before_its_first_step_replaces_no_model(
     paused, create, published, engine, small_text, small_recipe
 ):
     run = create(small_text, small_recipe)
-    if paused:
-        run.pause()
+    with busy(engine):
         run.begin()
+        run.pause() if paused else run.stop()
+    if paused:
         wait_until(lambda: run.state == "paused", "the pause")
         run.stop()
-    else:
-        run.stop()
-        run.begin()
     join(run)
     assert run.state == "stopped" and published == []
     assert run.progress().step == 0 and run.progress().max_iters == 30
@@ -826,7 +848,7 @@ def test_a_defect_of_ours_is_told_and_logged(begin, engine, published, small_tex
     assert join(begin(small_text, small_recipe)).state == "finished"
 
 
-def test_last_good_weights_that_cannot_be_published_do_not_keep_a_run_from_ending(
+def test_a_run_whose_last_good_weights_cannot_be_published_keeps_its_state(
     tmp_path, engine, break_after, small_text, long_recipe, caplog
 ):
     def refuse(checkpoint: Checkpoint) -> None:
@@ -836,6 +858,35 @@ def test_last_good_weights_that_cannot_be_published_do_not_keep_a_run_from_endin
     Run.create(tmp_path / "run", "verses.txt", small_text, long_recipe, None, 1_000)
     run = Run(tmp_path / "run", engine, refuse, 0.0)
     run.begin()
-    assert "no longer a finite number" in join(run).message and run.state == "failed"
+    wait_until(lambda: run.state == "paused", "the end of the attempt")
+    assert "no longer a finite number" in run.message and run.message.endswith("Press Resume to try again.")
     assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
-    assert json.loads((run.folder / RECORD).read_bytes())["state"] == "failed"
+    assert json.loads((run.folder / RECORD).read_bytes())["state"] == "paused"
+    assert saved_history(run.folder / STATE)
+
+
+def test_a_run_at_which_the_server_ends_again_and_again_waits_for_its_visitor(
+    tmp_path, engine, small_text, small_recipe
+):
+    idle = SimpleNamespace(
+        add=lambda job: None, crowding=1.0, n_jobs=0
+    )  # as if the program ended before the first step
+    Run.create(tmp_path / "run", "verses.txt", small_text, small_recipe, None, 1_000)
+    for _ in range(MAX_RECOVERIES):
+        run = Run(tmp_path / "run", idle, lambda checkpoint: None, 0.0)
+        run.recover()
+        assert run.state == "starting"
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, 0.0)
+    run.recover()
+    assert run.state == "paused" and run.message == "The server ended 5 times at step 0: press Resume to try again."
+    run.resume()
+    assert join(run).state == "finished"
+
+
+def test_a_run_that_memory_and_its_record_tell_apart_is_paused_and_not_lost(tmp_path, engine, small_text, small_recipe):
+    """Its record still says that it runs, since the disk was full; nothing in this program works on it."""
+    Run.create(tmp_path / "run", "verses.txt", small_text, small_recipe, None, 1_000)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, 0.0)
+    assert run.state == "paused"
+    run.resume()
+    assert join(run).state == "finished"

@@ -148,16 +148,16 @@ def test_a_prompt_is_cut_to_what_the_servers_memory_allows(tiny_checkpoint, monk
     assert attention._note(seen)["note"].startswith("The prompt has 24 tokens.")
 
 
-def test_kept_inspections_are_bounded_by_their_size_and_found_only_by_their_ids(tiny_checkpoint, monkeypatch):
+def test_kept_inspections_are_bounded_by_their_size_and_found_only_by_their_ids(monkeypatch):
     weights = np.zeros((1, 1, 8, 8), np.float32)  # 256 bytes, as weights and again as logits
     monkeypatch.setattr(attention, "MAX_KEPT_BYTES", 2_000)
     kept = Inspections()
-    keys = [kept.add(Shown(tiny_checkpoint, Inspection([], 0, weights, weights))) for _ in range(5)]
+    keys = [kept.add(Shown("", Inspection([], 0, weights, weights))) for _ in range(5)]
     assert len(set(keys)) == 5 and min(map(len, keys)) >= 20
     for key in [*keys[:2], "guess", ""]:
         with pytest.raises(BadInput, match="not kept any more"):
             kept.get(key)
-    assert all(kept.get(key).checkpoint is tiny_checkpoint for key in keys[2:])
+    assert all(kept.get(key).inspection.attention is weights for key in keys[2:])
 
 
 @pytest.mark.parametrize("place", [(2, 0), (0, 2), (-2, 0), (0, -2), (-1, 0)])

@@ -297,7 +297,7 @@ def test_a_run_too_big_for_the_server_is_refused(workspace, small_text, small_re
     with pytest.raises(BadInput) as caught:
         workspace.start(small_text, replace(small_recipe, model=model))
     assert str(caught.value) == (
-        f"This run would need about {gb:.1f} GB of memory, and 4.0 GB are the limit: "
+        f"This run would need about {gb:.1f} GB of memory, and 4 GB are the limit: "
         "make the batch, the context or the embedding smaller."
     )
     assert workspace.runs == {}
@@ -375,13 +375,11 @@ def test_many_who_start_at_the_same_moment_do_not_get_in_together(open_data, sma
 
 def test_when_the_disk_is_full_the_longest_idle_visitor_makes_way(open_data, tiny_checkpoint):
     visitors = open_data(disk_gb=100_000)
-    entered = [visitors.enter(None, page=f"page-{i}") for i in range(4)]
+    entered = [visitors.enter(None) for _ in range(4)]
     for i, (_, workspace) in enumerate(entered):
         workspace.keep(replace(tiny_checkpoint, name="Kept"))
-        os.utime(workspace.folder / INDEX, (1_000.0 + i, 1_000.0 + i))  # seen in this order
-    for page in ("page-1", "page-2", "page-3"):  # so the one seen longest ago still looks
-        visitors.leave(page)
-    for _, workspace in entered:
+        os.utime(workspace.folder, (1_000.0 + i, 1_000.0 + i))  # came in this order
+    for _, workspace in entered[1:]:  # so the one that came first still looks
         workspace.seen -= 3_600
 
     used = folder_bytes(visitors.settings.data)
@@ -396,17 +394,41 @@ def test_when_the_disk_is_full_the_longest_idle_visitor_makes_way(open_data, tin
     gone = [not workspace.folder.exists() for _, workspace in entered]
     assert gone == [False, True, True, False]  # nine tenths of the room are 2.7 workspaces
     assert visitors.host.disk_bytes == folder_bytes(visitors.settings.data) <= 0.9 * settings.disk_gb * 2**30
+    assert visitors.host.disk_bytes < used
     assert visitors.get(entered[0][0]) is entered[0][1]
     key, anew = visitors.enter(entered[1][0])
     assert key == entered[1][0] and anew.names == ["Shipped"]
     assert visitors.get(entered[3][0]).add(tiny_checkpoint)  # there is room again
 
 
+def test_uploads_make_way_before_anybody_loses_work(open_data, tiny_checkpoint):
+    visitors = open_data()
+    _, idle = visitors.enter(None)
+    idle.keep(replace(tiny_checkpoint, name="Kept"))
+    idle.seen -= 3_600
+    ages = {"new": 10, "of this hour": 1_800, "old": 3 * 3_600}  # seconds
+    for name, age in ages.items():
+        file = visitors.uploads / name / "text.txt"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"x" * 100_000)
+        os.utime(file, (time.time() - age,) * 2)
+    visitors.tend()
+    assert {file.parent.name for file in visitors.uploads.rglob("*.txt")} == {"new", "of this hour"}
+    settings = replace(visitors.settings, disk_gb=(folder_bytes(idle.folder) + 50_000) / 2**30)
+    visitors.settings = visitors.host.settings = settings
+    visitors.tend()
+    assert {file.parent.name for file in visitors.uploads.rglob("*.txt")} == {"new"}
+    assert idle.folder.exists()
+    with pytest.raises(BadInput, match="disk is full"):  # which the guard asks before it lets an upload in
+        visitors.host.disk_bytes = folder_bytes(visitors.settings.data)
+        visitors.host.check_disk()
+
+
 def test_on_a_full_disk_nothing_begins_and_what_a_run_has_learned_is_kept(
     open_data, small_text, small_recipe, tiny_checkpoint
 ):
     visitors = open_data(disk_gb=1e-9)
-    workspace = visitors.enter(None, page="page")[1]
+    workspace = visitors.enter(None)[1]
     workspace.keep(replace(tiny_checkpoint, name="Learned"))
     visitors.tend()
     full = r"^The server's disk is full, .* try again in some minutes, when what nobody uses has been removed\.$"
@@ -636,9 +658,8 @@ def test_a_run_that_cannot_be_read_does_not_keep_the_rest_from_opening(
 # --- Runs that nobody looks at ----------------------------------------------------------------------------------------
 
 
-def test_a_run_goes_on_while_a_page_is_open_and_for_a_while_after(visitors, small_text, long_recipe):
-    _, workspace = visitors.enter(None, page="first")
-    visitors.enter(_, page="second")
+def test_a_run_goes_on_while_a_page_asks_and_for_a_while_after(visitors, small_text, long_recipe):
+    key, workspace = visitors.enter(None)
     run = workspace.start(small_text, long_recipe)
     wait_until(lambda: run.state == "running", "the run")
 
@@ -649,23 +670,16 @@ def test_a_run_goes_on_while_a_page_is_open_and_for_a_while_after(visitors, smal
         return run.state == "running"
 
     workspace.seen -= 100 * 60
-    assert goes_on() and workspace.unattended() == 0
-    visitors.leave("first")
-    workspace.seen -= 100 * 60
-    assert goes_on()  # the second is still open
-    visitors.leave("second")
-    visitors.leave("second")
-    for page in ("never", None):
-        visitors.leave(page)
-    assert goes_on()  # since it was open just now
-    workspace.seen -= 29 * 60
-    assert goes_on() and 29 * 60 <= workspace.unattended() < 30 * 60
-    workspace.seen -= 60
+    visitors.get(key)  # as every question of a page does
+    assert goes_on() and workspace.unattended() < PATIENCE
+    workspace.seen -= 28 * 60
+    assert goes_on() and 28 * 60 <= workspace.unattended() < 30 * 60
+    workspace.seen -= 2 * 60
     visitors.tend()
     wait_until(lambda: run.state == "paused", "the pause")
     assert run.message == "No page was open for 30 minutes, so this run paused itself: press Resume."
 
-    visitors.enter(_, page="third")
+    visitors.enter(key)
     visitors.tend()
     assert run.state == "paused" and run.message  # it does not go on by itself, but it may
     workspace.resume()
@@ -725,7 +739,7 @@ def test_a_key_of_another_form_opens_an_empty_workspace(forged, visitors):
 
 
 def test_keys_stand_nowhere_in_the_data(visitors, small_text, small_recipe, caplog):
-    key, workspace = visitors.enter(None, page="page")
+    key, workspace = visitors.enter(None)
     join(workspace.start(small_text, small_recipe))
     workspace.save_as("Mine")
     visitors.tend()
@@ -762,15 +776,14 @@ def test_workspaces_that_nobody_uses_leave_memory_and_come_back(open_data, small
     visitors = open_data()
     entered = [visitors.enter(None) for _ in range(6)]
     looked_at, going, paused, *idle = (workspace for _, workspace in entered)
-    visitors.enter(entered[0][0], page="page")
     run, paused_run = going.start(small_text, long_recipe), paused.start(small_text, long_recipe)
     pause(paused_run, after=1)
     for workspace in idle:
         workspace.save_as("Mine")
     visitors.tend()
     assert all(visitors.get(key) is workspace for key, workspace in entered)  # all were here a moment ago
-    for _, workspace in entered:
-        workspace.seen -= 120
+    for _, workspace in entered[1:]:
+        workspace.seen -= 3_600
     visitors.tend()
     again = [visitors.get(key) for key, _ in entered]
     assert again[0] is looked_at and again[1] is going and run.active

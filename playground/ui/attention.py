@@ -21,9 +21,9 @@ MAX_KEPT_BYTES = 2**26  # of inspections for pages to ask about; a page whose ow
 
 @dataclass(frozen=True)
 class Shown:
-    """An inspection that a page is looking at."""
+    """An inspection that a page is looking at, and the caption of its figures."""
 
-    checkpoint: Checkpoint
+    caption: str
     inspection: Inspection
 
 
@@ -56,7 +56,7 @@ def build(site: Site) -> Tab:
 
     def traced(checkpoint: Checkpoint, prompt: str):
         inspection = inspect(checkpoint, prompt)
-        key = inspections.add(Shown(checkpoint, inspection))
+        key = inspections.add(Shown(f"{checkpoint.name}, step {checkpoint.step:,}", inspection))
         return _note(inspection), {"id": key}, [key, 0, 0]
 
     @tell
@@ -117,9 +117,8 @@ def _figure_file(inspections: Inspections):
         # Imported here: it takes most of a second, and only a download needs it.
         from playground.figures import attention_figure, to_bytes
 
-        caption = f"{shown.checkpoint.name}, step {shown.checkpoint.step:,}"
         figure = attention_figure(
-            shown.inspection, None if layer == AVERAGE else layer, None if head == AVERAGE else head, caption
+            shown.inspection, None if layer == AVERAGE else layer, None if head == AVERAGE else head, shown.caption
         )
         names = [
             f"{part}{i + 1}" if i != AVERAGE else f"{part}s-average" for part, i in (("layer", layer), ("head", head))

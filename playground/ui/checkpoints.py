@@ -11,16 +11,15 @@ from playground.ui.components.facts import facts, pack_facts
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
 from playground.workspaces import Workspace
 
-MAX_CHECKPOINT_BYTES = 200 * 2**20
-
 
 def build(site: Site) -> Tab:
+    upload_mb = site.workspaces.settings.upload_mb
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            chosen = gr.Radio(label="Checkpoints of this visit", elem_id="checkpoints")
+            chosen = gr.Radio(label="Your checkpoints", elem_id="checkpoints")
             use = gr.Button("Use this checkpoint", variant="primary", elem_id="use")
             upload = gr.UploadButton(
-                f"Upload a checkpoint (.safetensors, at most {MAX_CHECKPOINT_BYTES // 2**20} MB)",
+                f"Upload a checkpoint (.safetensors, at most {upload_mb} MB)",
                 variant="secondary",
                 elem_id="upload-checkpoint",
             )
@@ -47,7 +46,7 @@ def build(site: Site) -> Tab:
 
     @tell
     def add(key, path):
-        site.workspace(key).add(_uploaded(path))
+        site.workspace(key).add(_uploaded(path, upload_mb))
 
     @tell
     def describe(key, name):
@@ -104,12 +103,12 @@ def _describe(checkpoint: Checkpoint) -> dict:
     )
 
 
-def _uploaded(path: str | None) -> Checkpoint:
+def _uploaded(path: str | None, upload_mb: int) -> Checkpoint:
     if not path:
         raise BadInput("Choose a checkpoint file first.")
     file = Path(path)
-    if file.stat().st_size > MAX_CHECKPOINT_BYTES:
-        raise BadInput(f"The file is larger than {MAX_CHECKPOINT_BYTES // 2**20} MB: choose a smaller checkpoint.")
+    if file.stat().st_size > upload_mb * 2**20:
+        raise BadInput(f"The file is larger than {upload_mb} MB: choose a smaller checkpoint.")
     return from_bytes(file.read_bytes())
 
 

@@ -85,7 +85,7 @@ def build(site: Site) -> Tab:
         stream,
         [site.visitor, prompt, *settings, length, seed],
         output,
-        concurrency_limit=4,
+        concurrency_limit=16,
         **QUIET,
     )
     stop.click(None, None, None, cancels=[writing], **QUIET)

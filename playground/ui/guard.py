@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playground.corpus import MAX_BYTES
-from playground.settings import Settings
+from playground.errors import BadInput
+from playground.workspaces import Host, Workspaces
 
 UNUSABLE = "The page sent what the server cannot use, such as a file that is gone: reload the page and choose again."
 NOTHING_THERE = "There is nothing here that could answer this request: reload the page."
@@ -40,8 +41,8 @@ class GuardedBlocks(gr.Blocks):
 class Guard:
     """Around the whole server: where Gradio fails at a request, a sentence in answer and a line in the log."""
 
-    def __init__(self, app: ASGIApp):
-        self.app = app
+    def __init__(self, app: ASGIApp, host: Host):
+        self.app, self.host = app, host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answered = False
@@ -51,11 +52,15 @@ class Guard:
             answered = True
             await send(message)
 
-        if scope["type"] == "http" and UNUSED.search(scope["path"]):
-            await JSONResponse({"detail": NOTHING_THERE}, 404)(scope, receive, send)
-            return
         try:
+            if scope["type"] == "http" and UNUSED.search(scope["path"]):
+                await JSONResponse({"detail": NOTHING_THERE}, 404)(scope, receive, send)
+                return
+            if scope["type"] == "http" and scope["path"].startswith("/gradio_api/upload"):
+                self.host.check_disk()
             await self.app(scope, receive, answer)
+        except BadInput as error:
+            await JSONResponse({"detail": str(error)}, 507)(scope, receive, send)
         except Exception as error:
             if scope["type"] != "http":
                 raise
@@ -66,10 +71,10 @@ class Guard:
                 await JSONResponse({"detail": NOTHING_THERE}, 400)(scope, receive, send)
 
 
-def app_kwargs(settings: Settings) -> dict:
+def app_kwargs(workspaces: Workspaces) -> dict:
     """For Gradio's `launch`. A pasted text may take twice its size on the way, and an upload some more than its own."""
-    max_bytes = max(2 * MAX_BYTES, settings.upload_mb * 2**20) + 2**20
-    return {"middleware": [Middleware(Guard)], "max_body_size": max_bytes}
+    max_bytes = max(2 * MAX_BYTES, workspaces.settings.upload_mb * 2**20) + 2**20
+    return {"middleware": [Middleware(Guard, host=workspaces.host)], "max_body_size": max_bytes}
 
 
 def _check_file(file: dict) -> dict:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 # Before gradio is imported: no calls to other hosts, and no summing up of all past events at each new one.
@@ -36,12 +37,15 @@ TABS = {
 
 def serve(settings: Settings) -> None:
     """Serves the page until the process is told to end (SIGTERM, or Ctrl-C), and then has every run's state written."""
-    ending = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # from here on the same as Ctrl-C
     workspaces = open_workspaces(settings)
-    launch(build(workspaces), settings, prevent_thread_lock=True)
-    ending.wait()
+    try:
+        launch(build(workspaces), workspaces, prevent_thread_lock=True)
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     in_time = workspaces.close(SECONDS_TO_LEAVE)
     # Not by way of Python's own end, which waits for open connections, and aborts while a thread is inside torch.
     os._exit(0 if in_time else 1)
@@ -83,27 +87,23 @@ def build(workspaces: Workspaces) -> gr.Blocks:
                     shown += tab.show(workspace, checkpoint, *(next(values) for _ in range(size)))
             return [key, current_version, checkpoints_tab.describe_briefly(checkpoint), *shown]
 
-        def enter(request: gr.Request, key, *values):
-            key, _ = workspaces.enter(key, request.session_hash)
+        def enter(key, *values):
+            key, _ = workspaces.enter(key)
             # The tabs' own first inputs are the visitor's key, which may be a new one now.
             values = [
                 key if component is visitor else value for component, value in zip(inputs[1:], values, strict=True)
             ]
             return show(key, None, *values)
 
-        def leave(request: gr.Request):
-            workspaces.leave(request.session_hash)
-
         inputs = [visitor, *(component for tab in tabs for component in tab.inputs)]
         demo.load(tell(enter), inputs, outputs, **QUIET)
-        demo.unload(leave)
         for tab in tabs:
             for change in tab.changes:
                 change.success(tell(show), [visitor, shown_version, *inputs[1:]], outputs, **QUIET)
     return demo
 
 
-def launch(demo: gr.Blocks, settings: Settings, **kwargs) -> tuple:
+def launch(demo: gr.Blocks, workspaces: Workspaces, **kwargs) -> tuple:
     """Serves the page with the project's settings; `kwargs` go to Gradio's `launch`.
 
     GRADIO_SERVER_NAME, GRADIO_SERVER_PORT and GRADIO_ROOT_PATH are Gradio's own and hold.
@@ -126,8 +126,8 @@ def launch(demo: gr.Blocks, settings: Settings, **kwargs) -> tuple:
             button_primary_background_fill_hover_dark="*primary_600",
         ),
         css=CSS,
-        max_file_size=f"{settings.upload_mb}mb",
-        app_kwargs=app_kwargs(settings),
+        max_file_size=f"{workspaces.settings.upload_mb}mb",
+        app_kwargs=app_kwargs(workspaces),
         ssr_mode=False,
         run_history=False,
         enable_monitoring=False,

@@ -235,10 +235,9 @@ def find_port() -> int:
 
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings, port = Settings(data=tmp_path_factory.mktemp("data")), find_port()
-    workspaces = open_workspaces(settings)
+    workspaces, port = open_workspaces(Settings(data=tmp_path_factory.mktemp("data"))), find_port()
     demo = build(workspaces)
-    launch(demo, settings, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
+    launch(demo, workspaces, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     yield f"http://127.0.0.1:{port}/"
     demo.close(verbose=False)
     workspaces.close(seconds=60)

@@ -1,6 +1,7 @@
 // The live view of one training run: asks the server twice a second for what is new, and draws it.
 
 const POLL_MS = 500;
+const ALIVE_MS = 50000; // a page that shows nothing new still says at least this often that it is there
 const SMALLEST_SHARE = 0.02; // of a new loss in the smoothed one
 const OTHER_HUES = 5;
 const MARGIN = { left: 44, right: 12, top: 26, bottom: 38 };
@@ -41,6 +42,7 @@ let train = [];
 let val = [];
 let live = false; // whether there is more to ask for
 let busy = false;
+let askedAt = 0;
 let polls = 0;
 let updates = 0;
 
@@ -92,8 +94,10 @@ function startOver() {
 
 async function poll() {
   if (!element.isConnected) return leave();
-  if (!live || busy || document.hidden) return;
+  const silent = Date.now() - askedAt > ALIVE_MS;
+  if (!value || busy || ((!live || document.hidden) && !silent)) return;
   busy = true;
+  askedAt = Date.now();
   const asked = value;
   const reply = await ask(asked.run, train.length);
   busy = false;
