@@ -13,10 +13,10 @@ beside a visitor who looks at attention maps twice a second):
     2 processes       2                     6.2        (collapsed)     420 MB
 
 So the interpreter's lock costs next to nothing (torch gives it up in every operation), and processes would pay with
-memory and with the orphans they become when their parent is killed. A crash of the interpreter takes all runs along in
-either case that can be afforded; `playground/runs.py` brings them back from their files. One torch thread each because
-two on two cores stand still as soon as anything else runs, and because results are then the same bit for bit whatever
-else the machine does.
+memory and with the orphans they become when their parent is killed. What they would isolate is a crash: one that ends
+this process (a fault in torch, the system out of memory) stops all runs, and `playground/runs.py` brings them back from
+their files, but for a run that seems to be the cause. One torch thread each because two on two cores stand still as
+soon as anything else runs, and because results are then the same bit for bit whatever else the machine does.
 """
 
 import logging
@@ -47,9 +47,9 @@ class Job(Protocol):
 class Engine:
     """Deals the processor to jobs in turn: the one that has had least of it is next.
 
-    While a visitor's request is answered (`visit`), one worker steps aside at the next opportunity, without waiting for
-    its slice to end. The others, or on a single core the only one, go on, and requests take turns on the cores that
-    were freed: so no flood of them can stop the training.
+    While visitors' requests are answered (`visit`), as many workers step aside at the next opportunity, without waiting
+    for their slices to end. The last one goes on, and requests take turns on the cores that were freed: so no flood of
+    them can stop the training.
     """
 
     def __init__(self, n_workers: int, slice_seconds: float = SLICE_SECONDS):

@@ -33,7 +33,7 @@ from playground.files import remove, remove_except, write_bytes, write_json
 from playground.generation import write_sample
 from playground.training import Diverged, Trainer, check_learning_rate, make_trainer, saved_history
 
-COMPUTING = ("starting", "running", "pausing")
+COMPUTING = ("starting", "running", "pausing", "stopping")
 ACTIVE = (*COMPUTING, "paused")
 MAX_RECOVERIES = 5  # without a step of progress; more would mean that the run itself ends the server
 RECORD, TEXT, START, STATE, PAST = "run.json", "text.txt", "start.safetensors", "state.safetensors", "past.json"
@@ -84,8 +84,9 @@ def _progress(
 ) -> Progress:
     """What happened from the step at `cursor` on, and what else is `known` of the run."""
     cursor = min(max(cursor, 0), len(history))
-    seconds = history[-1].seconds if history else 0.0
-    pace = crowding * seconds / len(history) if history else 0.0  # seconds a step
+    seconds, first = (history[-1].seconds, history[0].seconds) if history else (0.0, 0.0)
+    # Seconds a step. The first one evaluates and allocates, so it says little of the others.
+    pace = crowding * (seconds - first) / (len(history) - 1) if len(history) > 1 else 0.0
     return Progress(
         step=len(history),
         max_iters=train_config.max_iters,
@@ -100,7 +101,8 @@ def _progress(
 
 
 class Run:
-    """A training. `state`: starting, running, (pausing, paused, starting, running,) then finished, stopped or failed.
+    """A training. `state`: starting, running, (pausing, paused, starting, running, stopping,) then finished, stopped or
+    failed.
 
     `publish` is called with a new checkpoint at every pause and at the end, from the thread that works on the run.
     A run that has paused takes no memory: it goes on from its files as after a restart.
@@ -183,31 +185,35 @@ class Run:
             self.message = f"The server ended {MAX_RECOVERIES} times at step {step:,}: press Resume to try again."
         else:
             if self._wanted == "running":
-                self.message = f"The server was started anew, and this run went on from step {step:,}."
+                self.message = f"The server restarted, and this run went on from step {step:,}."
             self.begin()
         self._write_record()
 
     def pause(self, why: str = "") -> None:
         with self._lock:
             if self.state in COMPUTING and self._wanted == "running":
-                self._wanted, self.message = "paused", why
+                self._wanted, self.state, self.message = "paused", "pausing", why
                 self._write_record()
 
     def resume(self) -> None:
         with self._lock:
-            if self.state == "paused" or self._wanted == "paused":
+            if self.active and (self.state == "paused" or self._wanted == "paused"):
                 self._wanted, self.message = "running", ""
                 if self.state == "paused":
                     self.begin()
+                else:
+                    self.state = "running"
                 self._write_record()
 
     def stop(self) -> None:
         with self._lock:
             if self.active:
                 self._wanted = "stopped"
-                self._write_record()
                 if self.state == "paused":  # and what it has learned is published
                     self._end("stopped")
+                else:
+                    self.state = "stopping"
+                    self._write_record()
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """The next step is taken with this learning rate, which then falls as the schedule does."""
@@ -265,15 +271,16 @@ class Run:
     def _work(self, over: Callable[[], bool]) -> bool:
         if not self.trainer:
             self._open_trainer()
-        if self._wanted == "running":
-            self.state = "running"
+        with self._lock:
+            if self._wanted == "running":
+                self.state = "running"
         while self._wanted == "running" and not self.trainer.finished and not over():
             self._take_rate()
             self.trainer.step()
         if self.trainer.finished or self._wanted == "stopped":
             self._save()  # since the loss over the whole validation part takes a while
             self._hand_over()
-            self._end("finished" if self.trainer.finished else "stopped", self.message)
+            self._end("finished" if self.trainer.finished else "stopped", _note_unknown(self.trainer.corpus))
             return False
         if self._wanted == "paused":
             return self._hold()
@@ -311,7 +318,6 @@ class Run:
     def _hold(self) -> bool:
         """Pauses, unless something else is wanted by the time that what was learned has been handed over."""
         self._save()
-        self.state = "pausing"
         self._hand_over()
         with self._lock:
             if self._wanted != "paused":

@@ -10,8 +10,9 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 
 import torch
 from safetensors import safe_open
@@ -53,9 +54,10 @@ def get_lr(step: int, config: TrainConfig) -> float:
     return max(config.min_lr, warmup * (config.min_lr + left * (config.learning_rate - config.min_lr)))
 
 
-def check_learning_rate(config: TrainConfig, learning_rate: float) -> None:
+def check_learning_rate(config: TrainConfig, learning_rate: object) -> None:
     """Raises `BadInput` for a rate that no run may have."""
-    replace(config, learning_rate=learning_rate, min_lr=0.0).validate()
+    if replace(config, learning_rate=learning_rate, min_lr=0.0).problems():
+        raise BadInput("The learning rate must be a number from 0.000001 to 10, such as 0.01.")
 
 
 def make_optimizers(model: GPT, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -325,28 +327,28 @@ def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[Tr
 
 def estimate_seconds(config: ModelConfig, train_config: TrainConfig) -> float:
     """About how long a run takes on this machine as busy as it is now, evaluations included."""
-    step = _step_seconds(config, train_config.batch_size, train_config.optimizer)
+    step = _step_seconds(config, train_config.batch_size, train_config.optimizer, minute=int(time() / 60))
     evaluations = train_config.max_iters / train_config.eval_interval
     forward = step / 3 * ESTIMATE_TOKENS / (train_config.batch_size * config.block_size)
     return train_config.max_iters * step + evaluations * forward
 
 
 @lru_cache(maxsize=256)
-def _step_seconds(config: ModelConfig, batch_size: int, optimizer: str) -> float:
-    """The duration of a step with a few rows, scaled up to all of them; for a large model, by that of a small one."""
+def _step_seconds(config: ModelConfig, batch_size: int, optimizer: str, minute: int) -> float:
+    """The duration of a step with a few rows, scaled up to all of them; for a large model, by that of a small one.
+
+    It holds for the `minute` in which it was measured, since the machine is not always equally busy.
+    """
     if config.n_params > MAX_TIMED_PARAMS:
         small, train_config = ModelConfig(), TrainConfig(batch_size=batch_size, optimizer=optimizer)
         share = step_flops(config, train_config) / step_flops(small, train_config)
-        return share * _step_seconds(small, batch_size, optimizer)
+        return share * _step_seconds(small, batch_size, optimizer, minute)
     rows = min(batch_size, max(1, TIMED_TOKENS // config.block_size))
     ids = torch.arange(2 * config.block_size) % config.vocab_size
     corpus = Corpus("", 0, "", ids, ids, 0)
     trial = Trainer(config, TrainConfig(batch_size=rows, optimizer=optimizer), corpus, CharTokenizer("ab"))
-    trial.step()  # the first step also allocates, and evaluates
-    before = trial.seconds
-    for _ in range(2):
-        trial.step()
-    return (trial.seconds - before) / 2 * batch_size / rows
+    ends = [trial.step().seconds for _ in range(4)]  # the first step also allocates, and evaluates
+    return min(end - begin for begin, end in pairwise(ends)) * batch_size / rows
 
 
 def saved_history(file: Path) -> list[TrainStep]:

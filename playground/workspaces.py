@@ -74,7 +74,7 @@ class Host:
             if memory > free:
                 raise BadInput(
                     f"This run would need about {_gb(memory)} of memory, and {_gb(max(0, free))} are free while others "
-                    "train: make the batch, the context or the embedding smaller, or try again in some minutes."
+                    "train: make the batch, the context or the model smaller, or try again in some minutes."
                 )
             yield
 
@@ -329,7 +329,7 @@ def affordable_model(text: Text, recipe: Recipe, start: Checkpoint | None, setti
     if needed > limit:
         raise BadInput(
             f"This run would need about {_gb(needed)} of memory, and {_gb(limit)} are the limit: make the batch, the "
-            "context or the embedding smaller."
+            "context or the model smaller."
         )
     return model
 

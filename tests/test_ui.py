@@ -37,7 +37,7 @@ def workspace(host, tmp_path, tiny_checkpoint):
 
 
 def with_samples(checkpoint, *samples):
-    steps = [TrainStep(i + 1, 1.0, 0.1, 1.0, 1.0, 1.0, sample) for i, sample in enumerate(samples)]
+    steps = [TrainStep(i + 2, 1.0, 0.1, 1.0, 1.0, 1.0, sample) for i, sample in enumerate(samples)]
     return replace(checkpoint, history=tuple(steps))
 
 

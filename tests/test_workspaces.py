@@ -298,7 +298,7 @@ def test_a_run_too_big_for_the_server_is_refused(workspace, small_text, small_re
         workspace.start(small_text, replace(small_recipe, model=model))
     assert str(caught.value) == (
         f"This run would need about {gb:.1f} GB of memory, and 4 GB are the limit: "
-        "make the batch, the context or the embedding smaller."
+        "make the batch, the context or the model smaller."
     )
     assert workspace.runs == {}
 
@@ -323,7 +323,7 @@ def test_a_run_that_has_no_room_beside_others_is_refused_until_there_is(
     free = (thick - small / 2) / 2**30
     assert str(caught.value) == (
         f"This run would need about {thick / 2**30:.1f} GB of memory, and {free:.1f} GB are free while others train: "
-        "make the batch, the context or the embedding smaller, or try again in some minutes."
+        "make the batch, the context or the model smaller, or try again in some minutes."
     )
     assert yours.runs == {} and not (yours.folder / "runs").exists()
     pause(run)  # a run that has paused takes none
@@ -543,7 +543,7 @@ def test_runs_that_were_going_go_on_by_themselves(open_data, small_text, long_re
         went_on = join(again.run(run.id))
         assert went_on.progress().steps[:step] == run.progress().steps[:step]  # by the clock, too: not taken anew
         assert went_on.state == "finished"
-        assert went_on.message == f"The server was started anew, and this run went on from step {step}."
+        assert json.loads((went_on.folder / RECORD).read_bytes())["recovered"] == [step, 1]
         assert without_clock(again.current.history) == without_clock(in_a_loop.history)
         weights = in_a_loop.model.state_dict()
         assert all(torch.equal(weight, weights[name]) for name, weight in again.current.weights.items())

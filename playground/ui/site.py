@@ -22,6 +22,8 @@ QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 DEFECT = "This failed by a defect of ours; its report is in the server's log."
 
+COMMON = ("Once", "The", "the", "a")  # to begin with, where nothing better is known
+
 TOKENIZER_TITLES = {"char": "Characters", "word": "Words", "bpe": "Byte-pair subwords"}
 
 
@@ -115,12 +117,14 @@ def _message(sentence: str) -> gr.Error:
 
 def suggest_prompt(checkpoint: Checkpoint, longest: int) -> str:
     """Some text that the model knows: how a sample of its own begins, the latest first, or else its first token."""
-    for step in reversed(checkpoint.history):
+    trained = [step for step in checkpoint.history if step.step > 1]  # the sample of the first step is noise
+    for step in reversed(trained):
         line = next(iter((step.sample or "").strip().splitlines()), "")
         short = line if len(line) <= longest else line[:longest].rpartition(" ")[0] or line[:longest]
         if any(i != checkpoint.tokenizer.unk_id for i in checkpoint.tokenizer.encode(short)):
             return short
-    return checkpoint.tokenizer.decode([0])
+    words = [word for word in COMMON if checkpoint.tokenizer.unk_id not in checkpoint.tokenizer.encode(word)]
+    return words[0] if words else checkpoint.tokenizer.decode([0])
 
 
 def fitting_prompt(checkpoint: Checkpoint, prompt: str, longest: int = 48) -> str:

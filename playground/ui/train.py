@@ -61,6 +61,12 @@ HINTS = {
     "seed": "same seed, same run",
 }
 
+HINTS_BY_STATE = {
+    "running": "Pause to look inside it.",
+    "pausing": "Measuring the loss over the whole validation part.",
+    "stopping": "Measuring the loss over the whole validation part.",
+}
+
 RUN_SETTINGS = ("dropout", *(f.name for f in fields(TrainConfig)))  # what fine-tuning leaves to choose
 
 REFERENCES = ("uniform", "unigram", "bigram")  # the losses drawn as lines
@@ -105,6 +111,11 @@ def build(site: Site) -> Tab:
     described = [text_facts, plan_facts, *settings]
     inputs = [site.visitor, *source, fine_tune, *settings]
 
+    def n_own(key) -> int:
+        """How many of the runs that share the machine are this visitor's, who starts no other beside them."""
+        run = site.workspace(key).active_run
+        return int(run is not None and run.state != "paused")
+
     def plan(key, kind, name, paste, upload, tune, *values):
         """What is known before the start: the text, the cost, and a sentence at each control that cannot stay so."""
         recipe, base = _recipe(dict(zip(controls, values, strict=True))), None
@@ -119,7 +130,8 @@ def build(site: Site) -> Tab:
             return [pack_facts("", {}, str(error), warning=given), None, *controls_now]
         shown = _describe(text, BUILT_IN[name].look_for if kind == FROM_BUILT_IN else "")
         with site.visit():
-            return [shown, None if problems else _cost(text, recipe, base, site.workspaces.host), *controls_now]
+            cost = None if problems else _cost(text, recipe, base, site.workspaces.host, n_own(key))
+        return [shown, cost, *controls_now]
 
     # Not `change` of the settings: a preset changes many at once, and of as many answers a stale one may come last.
     # `release` is what a slider's reset button sends.
@@ -139,6 +151,7 @@ def build(site: Site) -> Tab:
     @tell
     def set_rate(key, learning_rate):
         site.workspace(key).set_learning_rate(learning_rate)
+        gr.Info(f"The next step is taken with a learning rate of {learning_rate:g}.")
 
     def buttons_now(key):
         return _button_states(site.workspace(key))
@@ -152,7 +165,7 @@ def build(site: Site) -> Tab:
             return _button_states(site.workspace(key))
 
         button.click(order, site.visitor, buttons, queue=False, **QUIET)
-    gr.on([change_rate.click, rate.submit], set_rate, [site.visitor, rate], None, queue=False, **QUIET)
+    gr.on([change_rate.click, rate.submit], set_rate, [site.visitor, rate], None, **QUIET)
 
     def fill(name):
         # "Custom" is where one arrives by changing a setting; it has no values of its own.
@@ -165,7 +178,7 @@ def build(site: Site) -> Tab:
 
     def show(workspace: Workspace, _: Checkpoint, key, *plan_inputs):
         run = workspace.active_run
-        now = [_chart_value(key, workspace), run.learning_rate if run else None, *_button_states(workspace)]
+        now = [_chart_value(key, workspace), _short(run.learning_rate) if run else None, *_button_states(workspace)]
         return [*now, *plan(key, *plan_inputs)]
 
     return Tab(inputs, [chart, rate, *buttons, *described], show, [new_state])
@@ -285,13 +298,13 @@ def _describe(text: Text, look_for: str) -> dict:
     return pack_facts(text.name, figures, " ".join(filter(None, (text.note, look_for))))
 
 
-def _cost(text: Text, recipe: Recipe, base: Checkpoint | None, host: Host) -> dict:
+def _cost(text: Text, recipe: Recipe, base: Checkpoint | None, host: Host, n_own: int = 0) -> dict:
     try:
         model = affordable_model(text, recipe, base, host.settings)
     except BadInput as error:
         return pack_facts("Before you start", {}, str(error), warning=True)
     train = recipe.train
-    others = host.engine.n_jobs
+    others = max(0, host.engine.n_jobs - n_own)
     seconds = estimate_seconds(model, train) * max(1.0, (others + 1) / host.engine.n_workers)
     own = {"goes on from": base.name, "tokenizer": TOKENIZER_TITLES[base.tokenizer.kind]} if base else {}
     return pack_facts(
@@ -335,7 +348,7 @@ def _button_states(workspace: Workspace) -> list:
         gr.update(interactive=state == "none"),
         gr.update(interactive=state in ("starting", "running")),
         gr.update(interactive=state in ("pausing", "paused")),
-        gr.update(interactive=state != "none"),
+        gr.update(interactive=state not in ("none", "stopping")),
         gr.update(visible=state in ("running", "pausing", "paused")),
     ]
 
@@ -369,13 +382,21 @@ def _poll(site: Site):
     return poll
 
 
+def _short(number: float | None) -> float | None:
+    """
+    >>> _short(0.019039999999999998)
+    0.019
+    """
+    return number and float(f"{number:.3g}")
+
+
 def _message(progress: Progress) -> str:
     """
     >>> _message(Progress("a", "running", 3, 9, 0, [], 0, 1.0, 1.0, 2.0, others=3))
     'Pause to look inside it. Sharing this machine with 3 others.'
     """
     sharing = f"Sharing this machine with {count(progress.others, 'other')}." if progress.others else ""
-    hint = "Pause to look inside it." if progress.state == "running" else ""
+    hint = HINTS_BY_STATE.get(progress.state, "")
     return " ".join(filter(None, (progress.message or hint, sharing)))
 
 

@@ -127,9 +127,7 @@ def test_the_page_finds_its_run_again_after_a_kill(start_app, new_visitor, small
     points = int(visitor.fact("chart", "points"))
 
     start_app(save_seconds=0.2)
-    expect(message(visitor)).to_contain_text(
-        re.compile(r"The server was started anew, and this run went on from step ")
-    )
+    expect(message(visitor)).to_contain_text(re.compile(r"The server restarted, and this run went on from step "))
     resumed = int(re.search(r"from step ([\d,]+)", message(visitor).inner_text())[1].replace(",", ""))
     assert 0 < resumed <= points + 50  # what the page had not seen yet included
     until_step(visitor, points + 50)
@@ -151,7 +149,7 @@ def test_a_server_that_is_told_to_end_loses_not_a_step(start_app, new_visitor, s
     app.process.send_signal(signal.SIGTERM)
     assert app.process.wait(60) == 0
     start_app()
-    expect(message(visitor)).to_contain_text("The server was started anew")
+    expect(message(visitor)).to_contain_text("The server restarted")
     resumed = int(re.search(r"from step ([\d,]+)", message(visitor).inner_text())[1].replace(",", ""))
     assert resumed >= seen
     stop(visitor)

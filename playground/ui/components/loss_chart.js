@@ -13,12 +13,13 @@ const STATES = {
   running: "Training",
   pausing: "Pausing",
   paused: "Paused",
+  stopping: "Stopping",
   finished: "Finished",
   stopped: "Stopped",
   failed: "Failed",
   gone: "This run is no longer on the server.",
 };
-const ACTIVE = ["starting", "running", "pausing", "paused"]; // there is more to ask for
+const ACTIVE = ["starting", "running", "pausing", "paused", "stopping"]; // there is more to ask for
 
 // Where things stand in a point of `train` and of `val`.
 const STEP = 0;

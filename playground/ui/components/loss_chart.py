@@ -68,8 +68,8 @@ def loss_chart(poll: Callable[[list], dict], **kwargs) -> gr.HTML:
     `[visitor, run, cursor]` (from the browser, so not to be trusted) every 500 ms while the page is visible
     and the run is active, and once with cursor 0 for each of the others. It returns plain JSON, NaN as None:
 
-    - `state`: "starting", "running", "pausing", "paused", "finished", "stopped", "failed" or "gone"; with "gone"
-      nothing else is needed
+    - `state`: "starting", "running", "pausing", "paused", "stopping", "finished", "stopped", "failed" or "gone"; with
+      "gone" nothing else is needed
     - `message`: a sentence for the visitor, or ""
     - `name`, `step`, `max_iters`
     - `cursor`, `train`: where its points begin, and `[step, loss, learning_rate, grad_norm]` of each from there on;
