@@ -40,6 +40,7 @@ class App:
                 return self
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.process.kill()
                     raise RuntimeError(f"the app did not start: {self._log.read_text()[-500:]}") from None
                 time.sleep(0.1)
 
