@@ -138,14 +138,14 @@ def from_bytes(data: bytes) -> Checkpoint:
     about, stored = _read_header(data)
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise BadInput("This safetensors file was not saved by the playground: it lacks the playground's own header.")
-    config = ModelConfig.from_dict(about.get("config"))
+    past = Past.from_dict(about)
     tokenizer = tokenizer_from_dict(about.get("tokenizer"))
-    if tokenizer.vocab_size != config.vocab_size:
+    if tokenizer.vocab_size != past.config.vocab_size:
         raise BadInput(
             f"The checkpoint does not fit together: its tokenizer has {tokenizer.vocab_size:,} tokens, "
-            f"its model {config.vocab_size:,}. Upload one as the playground saved it."
+            f"its model {past.config.vocab_size:,}. Upload one as the playground saved it."
         )
-    _check_shapes(stored, config)
+    _check_shapes(stored, past.config)
     try:
         weights = load_tensors(data)
     except SafetensorError as error:
@@ -153,7 +153,6 @@ def from_bytes(data: bytes) -> Checkpoint:
     for name, weight in weights.items():
         if not weight.isfinite().all():
             raise BadInput(f"The checkpoint's weights are broken: {name} holds numbers that are not finite.")
-    past = Past.from_dict(about)
     return Checkpoint(clean_name(about.get("name")), tokenizer=tokenizer, weights=weights, **vars(past))
 
 

@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save as save_tensors
+from surroundings import no_file_beyond
 
 from playground.checkpoint import FILE_NAME, Checkpoint, Past, Provenance, clean_name, from_bytes, load, save, to_bytes
 from playground.config import TOKENIZER_KINDS, ModelConfig
@@ -223,13 +224,8 @@ def test_a_failure_while_saving_leaves_the_old_file(tiny_checkpoint, tmp_path):
     """A real limit on the size of files: the system refuses in the middle, as a full disk does."""
     path = tmp_path / FILE_NAME
     save(tiny_checkpoint, path)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large") as caught:
-            save(replace(tiny_checkpoint, name="Second"), path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with no_file_beyond(path.stat().st_size // 2), pytest.raises(OSError, match="File too large") as caught:
+        save(replace(tiny_checkpoint, name="Second"), path)
     assert caught.value.strerror == "File too large"
     assert_same(load(path), tiny_checkpoint)
     assert list(tmp_path.iterdir()) == [path]

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 import torch
 from handmade import random_checkpoint
 from safetensors.torch import load_file
+from surroundings import PATIENCE, free_port, wait_until
 
 from playground import checkpoint as checkpoints
 from playground.checkpoint import Checkpoint, TrainStep
@@ -31,18 +31,10 @@ from playground.training import Trainer, make_trainer, saved_history, train
 from playground.workspaces import INDEX, Workspaces
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 120  # seconds that anything here may take before the test counts as failed
 KILLS = int(os.environ.get("KILLS", "10"))
 LAST_STEP = crash_host.recipe_of(1).train.max_iters
 ENDLESS = crash_host.recipe_of(seed=1, max_iters=100_000)
 ANN, BOB = "a" * 32, "b" * 32  # the keys of two visitors
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about"
-        time.sleep(0.01)
 
 
 def without_clock(history: list[TrainStep]) -> list[tuple]:
@@ -198,12 +190,6 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_curve_it_would_have_had(host,
 
 
 # --- Told to end, and started twice -----------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -6,19 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
+from surroundings import PATIENCE, wait_until
 
 from playground import engine as engine_module
 from playground.engine import Engine
 
-PATIENCE = 60  # seconds that anything here may take before the test counts as failed
 A_MOMENT = 0.05  # seconds in which what must not happen would have happened
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about"
-        time.sleep(0.001)
 
 
 @pytest.fixture

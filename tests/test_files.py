@@ -1,9 +1,9 @@
 """Files are whole, whatever happens while they are written."""
 
 import os
-import resource
 
 import pytest
+from surroundings import no_file_beyond
 
 from playground.files import write_bytes, write_whole
 
@@ -42,13 +42,8 @@ def test_a_write_that_fails_in_the_middle_changes_nothing(before, tmp_path):
     path = tmp_path / "state"
     if before is not None:
         path.write_bytes(before)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            write_bytes(path, bytes(100_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with no_file_beyond(50_000), pytest.raises(OSError, match="File too large"):
+        write_bytes(path, bytes(100_000))
     assert list(tmp_path.iterdir()) == ([path] if before else [])
     assert before is None or path.read_bytes() == before
 

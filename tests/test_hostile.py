@@ -26,6 +26,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from surroundings import free_port
 from test_checkpoint import JSON, about_of, forged, raw_file
 
 from playground.checkpoint import Checkpoint, from_bytes, to_bytes
@@ -186,9 +187,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(data: Path, complaints: list[str]) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     chosen = Settings(data=data, workers=1, run_gb=0.02, upload_mb=UPLOAD_MB)
     workspaces = open_workspaces(chosen)
     demo = build(workspaces)

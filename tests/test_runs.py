@@ -4,7 +4,6 @@ import errno
 import gc
 import json
 import logging
-import resource
 import shutil
 import threading
 import time
@@ -17,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from surroundings import PATIENCE, no_file_beyond, wait_until
 
 from playground import runs
 from playground.checkpoint import Checkpoint, TrainStep
@@ -28,15 +28,7 @@ from playground.generation import write_sample
 from playground.runs import MAX_RECOVERIES, PAST, RECORD, START, STATE, TEXT, Run, past_progress
 from playground.training import Trainer, full_loss, get_lr, make_trainer, saved_history, train
 
-PATIENCE = 60  # seconds that anything here may take before the test counts as failed
 SLICE_SECONDS = 0.02  # some steps of the small recipe
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about"
-        time.sleep(0.002)
 
 
 def settled(run: Run) -> bool:
@@ -59,17 +51,6 @@ def pause(run: Run, after: int = 0) -> Run:
 
 def without_clock(history: list[TrainStep]) -> list[tuple]:
     return [astuple(replace(step, seconds=0.0)) for step in history]
-
-
-@contextmanager
-def no_file_beyond(n_bytes: int) -> Iterator[None]:
-    """The system refuses to write more than this into one file, as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """Training: each step against plain arithmetic, and runs that can be stopped, resumed and survive bad luck."""
 
 import math
-import resource
 from collections import Counter
 from dataclasses import astuple, replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from surroundings import no_file_beyond
 
 from playground import training
 from playground.checkpoint import TrainStep, from_bytes, to_bytes
@@ -97,14 +97,14 @@ def test_which_learning_rates_a_run_may_have():
     for rate in (1e-6, 0.001, 10.0):  # also one below `min_lr`
         check_learning_rate(config, rate)
     for rate in (0.0, 10.1, math.nan):
-        with pytest.raises(BadInput, match="learning_rate"):
+        with pytest.raises(BadInput, match="learning rate"):
             check_learning_rate(config, rate)
 
 
 @pytest.mark.parametrize("learning_rate", [0.0, -1.0, 11.0, math.nan, math.inf, None])  # None: a field left empty
 def test_an_impossible_learning_rate_changes_nothing(learning_rate, small_text, small_recipe):
     trainer = trainer_of(small_text, small_recipe)
-    with pytest.raises(BadInput, match="learning_rate"):
+    with pytest.raises(BadInput, match="learning rate"):
         trainer.set_learning_rate(learning_rate)
     assert trainer.step().learning_rate == get_lr(1, trainer.train_config)
 
@@ -427,13 +427,8 @@ def test_a_state_that_cannot_be_written_is_an_error_of_the_system(small_text, sm
     trainer.step()
     with pytest.raises(OSError):
         trainer.save_state(tmp_path / "no such folder" / "state")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            trainer.save_state(tmp_path / "state")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with no_file_beyond(20_000), pytest.raises(OSError, match="File too large"):
+        trainer.save_state(tmp_path / "state")
     assert list(tmp_path.iterdir()) == []
     trainer.save_state(tmp_path / "state")  # the trainer itself has taken no harm
     assert saved_history(tmp_path / "state") == trainer.history

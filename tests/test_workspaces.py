@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from surroundings import PATIENCE
 from test_runs import join, no_file_beyond, pause, wait_until, without_clock
 
 from playground import runs, workspaces
@@ -24,7 +25,6 @@ from playground.settings import Settings
 from playground.training import make_trainer, planned_model, saved_history, train
 from playground.workspaces import INDEX, KEY, Workspace, Workspaces, folder_bytes
 
-PATIENCE = 60  # seconds that anything here may take before the test counts as failed
 SHORT = Text("short.txt", "ab")  # as words, no run on it gets further than its first check
 OTHER = Text("fox.txt", "The quick brown fox jumps over the lazy dog.\n" * 20)
 

@@ -16,7 +16,7 @@ from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, tell, u
 from playground.workspaces import Workspace
 
 NOTHING_PICKED = "The page asked for a figure of nothing: press Show attention."
-MAX_KEPT_BYTES = 2**26  # of inspections for pages to ask about; a page whose own is gone is told so
+MAX_KEPT_BYTES = 2**25  # of inspections for pages to ask about; a page whose own is gone is told so
 
 
 @dataclass(frozen=True)

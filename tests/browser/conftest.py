@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import ClassVar
 
 import pytest
 from playwright.sync_api import Browser, Error, FilePayload, Locator, Page, expect, sync_playwright
+from surroundings import free_port
 
 from playground.checkpoint import Checkpoint, from_bytes, load, to_bytes
 from playground.config import Recipe
@@ -222,20 +222,9 @@ def payload(name: str, data: bytes) -> FilePayload:
     return {"name": name, "mimeType": "application/octet-stream", "buffer": data}
 
 
-@pytest.fixture
-def free_port() -> int:
-    return find_port()
-
-
-def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    workspaces, port = open_workspaces(Settings(data=tmp_path_factory.mktemp("data"))), find_port()
+    workspaces, port = open_workspaces(Settings(data=tmp_path_factory.mktemp("data"))), free_port()
     demo = build(workspaces)
     launch(demo, workspaces, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     yield f"http://127.0.0.1:{port}/"
