@@ -24,7 +24,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import islice, pairwise, repeat
+from itertools import islice, pairwise
 from math import inf
 from typing import Any, ClassVar, NamedTuple
 
@@ -262,36 +262,25 @@ class BPETokenizer(Tokenizer):
         return [id for chunk in split_chunks(text) for id in self._encode_chunk(chunk)]
 
     def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
-        """Join pairs just as training did: of all pairs in the chunk, the one that was learned first goes first."""
+        """Join pairs as training did: the one that was learned first goes first, and of two equal ones the left one."""
         ids = list(chunk.encode("utf-8"))
-        while len(ids) > 1:
-            new_id = min(map(self.merged_id.get, pairwise(ids), repeat(inf)))  # inf for a pair that is never merged
-            if new_id == inf:
-                break
-            ids = merge(ids, self.merges[new_id - N_BYTES], new_id)
+        new_ids = self._new_ids(ids)
+        while (new_id := min(new_ids, default=inf)) < inf:
+            at = new_ids.index(new_id)
+            before = max(at - 1, 0)
+            ids[at : at + 2] = [new_id]
+            new_ids[before : at + 2] = self._new_ids(ids[before : at + 2])  # only its neighbours are looked up anew
         return tuple(ids)
+
+    def _new_ids(self, ids: list[int]) -> list[float]:
+        """What each id and its right neighbour may be joined into: inf for a pair that is never merged."""
+        return [self.merged_id.get(pair, inf) for pair in pairwise(ids)]
 
     def tokens(self, text: str) -> list[Token]:
         return [Token(id, *show(self.vocab[id])) for id in self.encode(text)]
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "merges": [list(pair) for pair in self.merges]}
-
-
-def merge(ids: list[int], pair: Pair, new_id: int) -> list[int]:
-    """Each `pair` in `ids`, from left to right, replaced by `new_id`, which must not be in either.
-
-    >>> merge([1, 2, 7, 1, 2], (1, 2), new_id=9), merge([1, 1, 1], (1, 1), new_id=9)
-    ([9, 7, 9], [9, 1])
-    """
-    left, right = pair
-    merged: list[int] = []
-    for id in ids:
-        if merged and id == right and merged[-1] == left:
-            merged[-1] = new_id
-        else:
-            merged.append(id)
-    return merged
 
 
 def learn_merges(chunk_counts: dict[str, int], n_merges: int) -> list[Pair]:

@@ -195,6 +195,44 @@ def test_bpe_equals_the_textbook_on_any_text(text, vocab_size):
     assert tokenizer.encode(text) == ids
 
 
+@st.composite
+def merges_of_a_and_b(draw):
+    """Merges that no training would learn: any pairs of the entries so far, as long as no pair comes twice."""
+    entries, merges = [ord("a"), ord("b")], []
+    for new_id in range(256, 256 + draw(st.integers(0, 12))):
+        pair = st.tuples(st.sampled_from(entries), st.sampled_from(entries))
+        merges.append(draw(pair.filter(lambda pair: pair not in merges)))
+        entries.append(new_id)
+    return merges
+
+
+def merged_in_order(merges: list[tuple[int, int]], text: str) -> list[int]:
+    """The ids of a text by the plainest rule: every merge in turn, wherever its pair stands."""
+    chunks = [list(chunk.encode()) for chunk in re.findall(CHUNKS, without_surrogates(text))]
+    for i, pair in enumerate(merges):
+        chunks = [replace_pair(ids, pair, 256 + i) for ids in chunks]
+    return [id for ids in chunks for id in ids]
+
+
+@given(merges_of_a_and_b(), st.text("ab", max_size=100))
+@example([(97, 97), (256, 256)], "a" * 32 + "b" + "a" * 7)
+def test_bpe_encodes_as_if_each_merge_were_made_in_turn(merges, text):
+    assert BPETokenizer(merges).encode(text) == merged_in_order(merges, text)
+
+
+@given(any_text)
+def test_bpe_encodes_texts_it_was_not_trained_on_as_if_each_merge_were_made_in_turn(text):
+    tokenizer = TRAINED["bpe"]
+    assert tokenizer.encode(text) == merged_in_order(tokenizer.merges, text)
+
+
+def test_bpe_encodes_a_text_without_spaces():
+    han = "".join(chr(0x4E00 + i * i % 20_000) for i in range(3_000))
+    merges, ids = textbook_bpe(han, n_merges=100)
+    assert len(merges) == 100 and len(ids) < 2 * len(han)
+    assert BPETokenizer(merges).encode(han) == ids
+
+
 def test_bpe_by_hand():
     # "abab" and " ab": a and b stand together three times. After that merge no pair occurs twice.
     tokenizer = BPETokenizer.train("abab ab", vocab_size=300)
