@@ -5,7 +5,8 @@ import json
 import math
 import shutil
 import subprocess
-from itertools import islice, pairwise
+from collections.abc import Iterator
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from scipy.stats import chisquare
 
 from playground import generation as generation_module
 from playground.checkpoint import Checkpoint
+from playground.config import ACTIVATIONS, NORMS, POSITIONS
 from playground.errors import BadInput
 from playground.generation import (
     GenerationStep,
@@ -27,9 +29,11 @@ from playground.generation import (
     generate_ids,
     next_logits,
     next_token_probs,
+    next_window,
     stream_generate,
 )
 from playground.model import GPT
+from playground.reader import Reader
 from playground.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
 
 TEXT = "to be, or not to be: that is the question."
@@ -218,36 +222,108 @@ def test_the_probability_told_is_that_of_the_token():
 # --- Going on from a prompt -------------------------------------------------------------------------------------------
 
 
-def cropped_logits(checkpoint: Checkpoint, ids: list[int]) -> torch.Tensor:
-    """The logits (V,) after `ids`, of which a new model with the same weights sees the last `block_size`."""
+def plain_logits(checkpoint: Checkpoint, ids: list[int]) -> torch.Tensor:
+    """The logits (V,) after `ids` by a new model with the same weights, which reads all of them at once."""
     model = GPT(checkpoint.config)
     model.load_state_dict(checkpoint.weights)
-    return model.eval()(torch.tensor([ids[-8:]]))[0, -1].detach()
+    return model.eval()(torch.tensor([ids]))[0, -1].detach()
 
 
-@pytest.mark.parametrize("prompt", ["t", "to be, o", "to be, or not to be"])  # shorter than the context, full, longer
-def test_temperature_0_takes_the_likeliest_and_the_window_slides(prompt):
+def n_in_sight(n_prompt: int, block_size: int) -> Iterator[int]:
+    """How many tokens the model sees when it draws the first, the second, …: to a full context, half, up again."""
+    yield from range(min(n_prompt, block_size), block_size + 1)
+    yield from cycle(range(block_size // 2, block_size + 1))
+
+
+def plain_generation(
+    checkpoint: Checkpoint, prompt: str, sampling: Sampling, seed: int, n: int
+) -> tuple[list[int], list[float]]:
+    """Ids and their probabilities, without a cache: for each token all that is in sight is read again."""
+    ids, probabilities, generator = checkpoint.tokenizer.encode(prompt), [], torch.Generator().manual_seed(seed)
+    n_prompt = len(ids)
+    for n_seen in islice(n_in_sight(n_prompt, checkpoint.config.block_size), n):
+        probs = next_token_probs(plain_logits(checkpoint, ids[-n_seen:]), sampling)
+        ids.append(int(torch.multinomial(probs, 1, generator=generator)))
+        probabilities.append(probs[ids[-1]].item())
+    return ids[n_prompt:], probabilities
+
+
+def assert_plain(checkpoint: Checkpoint, prompt: str, sampling: Sampling, seed: int = 5, n: int = 20) -> None:
+    """Exactly the same tokens as the plain way; and so they were drawn with the same probabilities."""
+    steps = list(stream_generate(checkpoint, prompt, n, sampling, seed))
+    ids, probabilities = plain_generation(checkpoint, prompt, sampling, seed, n)
+    assert ids_of(steps) == ids
+    assert [step.probability for step in steps] == pytest.approx(probabilities, rel=0, abs=1e-6)
+
+
+PROMPTS = ["t", "to be, o", "to be, or not to be"]  # for a context of 8: shorter, full, longer
+
+
+@pytest.mark.parametrize("qk_norm", [True, False], ids=["qk_norm", ""])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("position", POSITIONS)
+def test_a_model_of_any_kind_writes_what_it_writes_without_a_cache(position, norm, activation, qk_norm):
+    kind = {"position": position, "norm": norm, "activation": activation, "qk_norm": qk_norm}
+    for prompt, bias in zip(PROMPTS, (False, True, False), strict=True):
+        assert_plain(random_checkpoint(CHARS, scale=0.3, **kind, bias=bias), prompt, Sampling(1.3))
+
+
+@pytest.mark.parametrize("block_size", [4, 5, 7, 16])
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_any_context_writes_what_it_writes_without_a_cache(block_size, prompt):
+    checkpoint = random_checkpoint(CHARS, block_size=block_size)
+    assert_plain(checkpoint, prompt, Sampling(1.3), n=3 * block_size)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(0), Sampling(0.7, top_k=5), Sampling(top_p=0.8)], ids=str)
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_any_sampling_writes_what_it_writes_without_a_cache(sampling, prompt):
+    for seed in range(3):
+        assert_plain(make_checkpoint(), prompt, sampling, seed)
+
+
+@pytest.mark.parametrize(
+    ("n_prompt", "in_sight"),
+    [
+        (1, [1, 2, 3, 4, 5, 6, 7, 8, 4, 5, 6, 7, 8, 4]),
+        (8, [8, 4, 5, 6, 7, 8, 4, 5]),
+        (19, [8, 4, 5, 6, 7, 8, 4, 5]),
+    ],
+)
+def test_the_window_worked_out_by_hand(n_prompt, in_sight):
+    assert list(islice(n_in_sight(n_prompt, 8), len(in_sight))) == in_sight
+    text = list(range(100))
+    window = text[:n_prompt][-8:]
+    for n_drawn, n_seen in enumerate(in_sight):
+        assert window == text[: n_prompt + n_drawn][-n_seen:]
+        window = next_window(window, text[n_prompt + n_drawn], block_size=8)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_the_first_token_is_drawn_from_what_the_page_shows(prompt):
     checkpoint = make_checkpoint()
-    steps = list(stream_generate(checkpoint, prompt, 30, Sampling(temperature=0), seed=0))
-    ids = CHARS.encode(prompt)
-    for step in steps:
-        assert (step.id, step.probability) == (int(cropped_logits(checkpoint, ids).argmax()), 1.0)
-        ids.append(step.id)
-    assert len(steps) == 30
+    shown = next_token_probs(next_logits(checkpoint.model, CHARS.encode(prompt)), Sampling(1.3))
+    for seed in range(20):
+        first = next(stream_generate(checkpoint, prompt, 5, Sampling(1.3), seed))
+        assert first.probability == pytest.approx(shown[first.id].item(), abs=1e-6)
 
 
-def test_sampling_past_the_context_is_plain_cropping():
-    checkpoint, ids = make_checkpoint(), CHARS.encode("to be")
-    for step in stream_generate(checkpoint, "to be", 30, Sampling(1.3), seed=5):
-        probs = plain_probs(cropped_logits(checkpoint, ids).tolist(), 1.3, 0, 1)
-        assert step.probability == pytest.approx(probs[step.id], rel=1e-4)
-        ids.append(step.id)
-    assert len(ids) == 5 + 30 > checkpoint.config.block_size
+def test_what_was_read_is_not_read_again(monkeypatch):
+    reads, read = [], Reader.read
+    monkeypatch.setattr(Reader, "read", lambda reader, ids: reads.append(len(ids)) or read(reader, ids))
+    checkpoint = make_checkpoint()  # with a context of 8
+    list(stream_generate(checkpoint, "to be", 12, Sampling(), seed=0))
+    # The prompt, three more that fill the context, and half a context anew whenever it is full.
+    assert reads == [5, 1, 1, 1, 4, 1, 1, 1, 1, 4, 1, 1]
+    reads.clear()
+    list(stream_generate(checkpoint, "to be", 1_000, Sampling(), seed=0))
+    assert sum(reads) < 2 * 1_000  # and so it goes on
 
 
 def test_the_next_logits_are_the_models():
     checkpoint, ids = make_checkpoint(), CHARS.encode("to be, or not")
-    torch.testing.assert_close(next_logits(checkpoint.model, ids), cropped_logits(checkpoint, ids))
+    torch.testing.assert_close(next_logits(checkpoint.model, ids), plain_logits(checkpoint, ids[-8:]))
 
 
 def test_the_same_seed_gives_the_same_text_whatever_else_draws():
