@@ -7,7 +7,7 @@ BIN = .venv/bin
 root_install = [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1)
 
-.PHONY: run test soak check format pictures chromium
+.PHONY: run test soak bench check format pictures chromium
 
 run: .venv/.run
 	$(BIN)/python app.py
@@ -19,6 +19,10 @@ test: .venv/.test chromium
 soak: .venv/.test
 	KILLS=100 BAD_INPUTS=10000 $(BIN)/python -m pytest --timeout 7200 tests/test_crash.py tests/test_hostile.py
 	$(BIN)/python -m benchmarks.visitors --minutes 2
+
+# Every figure of speed beside another's, as a table; see benchmarks/.
+bench: .venv/.bench chromium
+	$(BIN)/python -m benchmarks
 
 check: .venv/.test
 	$(BIN)/ruff check
@@ -43,6 +47,10 @@ pictures: .venv/.test chromium
 
 .venv/.test: requirements-test.txt .venv/.run
 	$(BIN)/pip install --quiet -r requirements-test.txt
+	touch $@
+
+.venv/.bench: requirements-bench.txt .venv/.test
+	$(BIN)/pip install --quiet -r requirements-bench.txt
 	touch $@
 
 # The browser tests drive the system's Chromium: Debian's package where we may install it, else Playwright's own.

@@ -1,6 +1,6 @@
 """`make bench`: every figure of speed beside another's, measured in one run on this machine, as a table and as JSON.
 
-    python -m benchmarks [name …]     all of them, or some: time_to_loss throughput generation tokenizers page growth
+python -m benchmarks [name …]     all of them, or some: time_to_loss throughput generation tokenizers page growth
 """
 
 import argparse
@@ -35,13 +35,12 @@ def measure(names: list[str]) -> Iterator[Row]:
 
 
 def machine() -> str:
-    """
-    What these figures were measured on: ratios travel to another machine better than seconds do.
-    """
+    """What the figures were measured on: ratios travel to another machine better than seconds do."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     processor = models[0] if models else platform.processor() or platform.machine()
-    return f"{torch.get_num_threads()} threads on {processor}, Python {platform.python_version()}, torch {torch.__version__}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{torch.get_num_threads()} threads on {processor}, {versions}"
 
 
 def described(row: Row) -> dict:

@@ -1,4 +1,4 @@
-"""One line of the table that `make bench` prints: what we reach, what another reaches beside it, and what the goal is."""
+"""One line of the table that `make bench` prints: what we reach, what another reaches beside it, and the goal."""
 
 from dataclasses import dataclass
 

@@ -73,7 +73,7 @@ async def look(visitor: Visitor, seen: Seen, end: float) -> None:
         visitor.set("attention-prompt", f"Once upon a time there were {n} little foxes who lived by the river.")
         started = time.monotonic()
         await visitor.click("attention-prompt", "submit")
-        answer = await visitor.ask("heads", "grid", [visitor.value("heads")["id"]])
+        answer = await visitor.ask("heads", "grid", [visitor.value("heads")["id"], 0, 0])
         if "error" in answer:
             raise RuntimeError(answer["error"])
         seen.clicks.append(time.monotonic() - started)

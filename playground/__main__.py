@@ -3,23 +3,32 @@
 import argparse
 import json
 import math
+import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from playground import checkpoint as checkpoints
-from playground.checkpoint import FILE_NAME, Checkpoint, TrainStep
+from playground.checkpoint import FILE_NAME, TrainStep
 from playground.config import PRESETS, Recipe
 from playground.corpora import BUILT_IN
 from playground.corpus import Text, built_in, read_text
 from playground.errors import BadInput
 from playground.evaluation import evaluate
 from playground.generation import GenerationStep, Sampling, stream_generate, write_sample
+from playground.parallel import joined_world, second_thread
 from playground.tokenizer import without_surrogates
-from playground.training import Diverged, Trainer, make_trainer, train
+from playground.training import DEVICES, Diverged, Trainer, make_trainer, pick_device, train
+
+STATE = "state.safetensors"  # in the folder of a training, beside its checkpoint
+SAVE_SECONDS = 30
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,29 +43,40 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_train(args: argparse.Namespace) -> None:
     _make_folder(args.out)  # before the training, not after
-    trainer = make_trainer(_text(args.file), _recipe(args), sampler=write_sample)
+    with joined_world(pick_device(args.device)) as world, second_thread() as beside:
+        trainer = make_trainer(
+            _text(args.file), _recipe(args), sampler=write_sample, device=args.device, beside=beside, world=world
+        )
+        if args.resume:
+            _resume(trainer, args.out / STATE)
+        figures = _train(trainer, args)
+        if world.rank == 0:
+            sentence = (
+                f"Validation loss {figures['val_loss']:.4f} over all {figures['val_tokens']:,} tokens after "
+                f"{figures['steps']:,} steps ({figures['seconds']:.1f} s). Saved to {figures['checkpoint']}."
+            )
+            _report(figures, sentence, args.json)
+
+
+def _train(trainer: Trainer, args: argparse.Namespace) -> dict:
+    """Trains to the end and saves the checkpoint; returns what to report."""
     try:
-        interrupted = _follow(trainer, args.target_val_loss)
+        interrupted = _follow(trainer, args)
         val_loss = trainer.val_loss()
     except Diverged:  # the trainer is back at its last good weights
-        _save(trainer.checkpoint(trainer.corpus.name, trainer.val_loss()), args.out)
+        _save(trainer, trainer.val_loss(), args.out)
         raise
-    result = trainer.checkpoint(trainer.corpus.name, val_loss)
-    _save(result, args.out)
-    figures = {
+    _save(trainer, val_loss, args.out)
+    _save_state(trainer, args.out)
+    return {
         "val_loss": val_loss,
         "val_tokens": len(trainer.corpus.val) - 1,
-        "steps": result.step,
+        "steps": trainer.n_steps,
         "seconds": trainer.seconds,
-        "parameters": result.config.n_params,
+        "parameters": trainer.config.n_params,
         "interrupted": interrupted,
         "checkpoint": str(args.out / FILE_NAME),
     }
-    sentence = (
-        f"Validation loss {val_loss:.4f} over all {figures['val_tokens']:,} tokens after {result.step:,} steps "
-        f"({trainer.seconds:.1f} s). Saved to {figures['checkpoint']}."
-    )
-    _report(figures, sentence, args.json)
 
 
 def run_generate(args: argparse.Namespace) -> None:
@@ -98,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
         help="stop once the loss over the whole validation part, the last 10 %% of the text, reaches X",
     )
     train_.add_argument("--seed", type=int, metavar="N", help="of the weights, the batches and dropout")
+    train_.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (%(default)s)")
+    train_.add_argument(
+        "--resume", action="store_true", help="go on from where the last training into DIR stood, on the same text"
+    )
     train_.set_defaults(command=run_train)
 
     generate = commands.add_parser("generate", help="go on from a prompt")
@@ -141,24 +165,72 @@ def _make_folder(path: Path) -> None:
         raise BadInput(f"{path} cannot be made a folder ({error.strerror}): choose another for --out.") from error
 
 
-def _save(checkpoint: Checkpoint, folder: Path) -> None:
+def _resume(trainer: Trainer, state: Path) -> None:
+    if not state.is_file():
+        raise BadInput(f"There is nothing to resume in {state.parent}: train there first, without --resume.")
     try:
-        checkpoints.save(checkpoint, folder / FILE_NAME)
+        trainer.load_state(state)
+    except BadInput:
+        raise
+    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"The state in {state.parent} is damaged: train there anew, without --resume.") from error
+
+
+def _save(trainer: Trainer, val_loss: float, folder: Path) -> None:
+    """Writes the checkpoint; of several processes, the first one."""
+    if trainer.world.rank == 0:
+        with _writing(folder):
+            checkpoints.save(trainer.checkpoint(trainer.corpus.name, val_loss), folder / FILE_NAME)
+
+
+def _save_state(trainer: Trainer, folder: Path) -> None:
+    """Writes what the training can go on from; of several processes, the first one."""
+    if trainer.world.rank == 0:
+        with _writing(folder):
+            trainer.save_state(folder / STATE)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise BadInput(f"{folder} cannot be written ({error.strerror}): make room there, or choose another.") from error
 
 
-def _follow(trainer: Trainer, target_val_loss: float | None) -> bool:
-    """Trains with a progress bar. Ctrl-C ends the training, not the program: what was learned is saved."""
-    with tqdm(total=trainer.train_config.max_iters, unit="step") as bar:
-        try:
-            for step in train(trainer, target_val_loss):
-                bar.update()
-                if step.val_loss is not None:
-                    bar.set_postfix_str(_figures(step))
-        except KeyboardInterrupt:
-            return True
+def _follow(trainer: Trainer, args: argparse.Namespace) -> bool:
+    """Trains with a progress bar and saves the state now and then. Says whether Ctrl-C has ended it before its time."""
+    n_steps, first, saved = trainer.train_config.max_iters, trainer.world.rank == 0, monotonic()
+    with _ctrl_c() as pressed, tqdm(total=n_steps, initial=trainer.n_steps, unit="step", disable=not first) as bar:
+        for step in train(trainer, args.target_val_loss):
+            bar.update()
+            if step.val_loss is not None:
+                bar.set_postfix_str(_figures(step))
+            if monotonic() - saved > SAVE_SECONDS:
+                _save_state(trainer, args.out)
+                saved = monotonic()
+            if trainer.any_process(pressed.is_set()):
+                return True
     return False
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Event]:
+    """Ctrl-C ends the training after the step that is going on, so that what was learned is saved whole; a second one
+    ends the program.
+    """
+    pressed = Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(*_) -> None:
+        signal.signal(signal.SIGINT, before)
+        pressed.set()
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _figures(step: TrainStep) -> str:

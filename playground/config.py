@@ -15,6 +15,7 @@ TOKENIZER_KINDS = ("char", "word", "bpe")
 N_BYTES = 256  # byte-pair encoding has an entry for every byte, so it never has fewer
 MAX_VOCAB = 8_192  # of a vocabulary of words or byte-pair subwords
 BYTES_PER_FLOAT = 4
+RUN_BYTES = 50 * 2**20  # of any run, however small: buffers, and what is between two uses
 MAX_QUOTED = 60  # characters
 
 
@@ -141,9 +142,9 @@ class ModelConfig(_Checked):
 class TrainConfig(_Checked):
     """How a model is trained. Learning rates are per step; one step sees `batch_size` rows of `block_size` tokens."""
 
-    max_iters: int = _between(1, 100_000, default=500)
+    max_iters: int = _between(1, 100_000, default=300)
     batch_size: int = _between(1, 512, default=12)
-    learning_rate: float = _between(1e-6, 10.0, default=0.02)
+    learning_rate: float = _between(1e-6, 10.0, default=0.03)
     min_lr: float = _between(0.0, 10.0, default=0.0)
     warmup_iters: int = _between(0, 100_000, default=20)
     optimizer: str = _one_of(*OPTIMIZERS, default="muon")
@@ -159,16 +160,19 @@ class TrainConfig(_Checked):
 
 
 def memory_bytes(model: ModelConfig, train: TrainConfig) -> int:
-    """About how much memory a run takes, in bytes: weights, gradients and optimizer state, and a batch's activations.
+    """About how much memory a run takes, in bytes, as `benchmarks/growth.py` found it: within a quarter.
 
-    Activations are what the backward pass needs again: per layer about a dozen vectors of n_embd a token, the MLP's
-    inside, and the (T, T) attention scores and weights of every head; then the logits and their gradient.
+    Weights, gradients, the optimizer's moments, the last good weights and what Muon works with are all copies of the
+    model. Activations are what the backward pass needs again: per layer and token some vectors of n_embd and of the
+    MLP's inside, half of them in 16 bits, and a row of attention weights for every head; then the logits.
     """
-    tokens = train.batch_size * model.block_size
-    states = {"adam": 5, "adamw": 5, "muon": 4}[train.optimizer]  # weights, gradients, the last good, 1 or 2 moments
-    per_layer = 14 * model.n_embd + 3 * model.n_hidden + 3 * model.n_head * model.block_size
-    activations = tokens * (model.n_layer * per_layer + 3 * model.vocab_size)
-    return BYTES_PER_FLOAT * (states * model.n_params + activations)
+    copies = 7 if train.optimizer == "muon" else 6
+    row = model.n_head * model.block_size  # attention weights of a token
+    per_layer = 26 * model.n_embd + 6 * model.n_hidden + 3 * row
+    if model.dropout:
+        per_layer += 12 * model.n_embd + 6 * row  # what was dropped
+    activations = train.batch_size * model.block_size * (model.n_layer * per_layer + 14 * model.vocab_size)
+    return RUN_BYTES + BYTES_PER_FLOAT * copies * model.n_params + activations
 
 
 def step_flops(model: ModelConfig, train: TrainConfig) -> float:
@@ -215,13 +219,27 @@ _ADAMW = TrainConfig(
 
 PRESETS = {
     "tiny": Recipe(
-        "Tiny, 20 seconds",
+        "Tiny, 5 seconds",
         "char",
         512,
         replace(_SMALL, n_layer=2, n_head=2, n_embd=64, block_size=48),
         TrainConfig(max_iters=400, eval_interval=40),
     ),
-    "small": Recipe("Small, 2 minutes", "char", 512, _SMALL, TrainConfig(max_iters=1000)),
+    "small": Recipe("Small, 10 seconds", "char", 512, _SMALL, TrainConfig()),
+    "medium": Recipe(
+        "Medium, 1 minute",
+        "char",
+        512,
+        replace(_SMALL, block_size=128),
+        TrainConfig(max_iters=1_000, learning_rate=0.02, eval_interval=100),
+    ),
+    "best": Recipe(
+        "Best, 20 minutes",
+        "char",
+        512,
+        replace(_SMALL, n_embd=256, block_size=128, dropout=0.1),
+        TrainConfig(max_iters=1_800, batch_size=32, learning_rate=0.02, eval_interval=100),
+    ),
     "classic": Recipe("Classic GPT-2 style", "char", 512, _CLASSIC, _ADAMW),
     "modern": Recipe(
         "Modern Llama style",

@@ -16,17 +16,23 @@ So the interpreter's lock costs next to nothing (torch gives it up in every oper
 memory and with the orphans they become when their parent is killed. What they would isolate is a crash: one that ends
 this process (a fault in torch, the system out of memory) stops all runs, and `playground/runs.py` brings them back from
 their files, but for a run that seems to be the cause. One torch thread each because two on two cores stand still as
-soon as anything else runs, and because results are then the same bit for bit whatever else the machine does.
+soon as anything else runs, and because results are then the same bit for bit whatever else the machine does. A run that
+is alone still has a second core: a worker with nothing to do takes half of its step (`beside`).
 """
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
 import torch
+
+from playground.parallel import T, here
 
 SLICE_SECONDS = 0.5
 MAX_CHARGED = 10  # slices, for what cannot be cut, such as the reading of a long text: no debt for minutes
@@ -56,6 +62,9 @@ class Engine:
         self.n_workers, self.slice_seconds = n_workers, slice_seconds
         self._served: dict[Job, float] = {}  # seconds that each job has had, or what a newcomer is taken to have had
         self._waiting: list[Job] = []
+        self._halves: deque[tuple[Callable[[], object], Future]] = (
+            deque()
+        )  # of jobs' work, for workers with nothing to do
         self._busy = self._visits = 0
         self._freed = threading.Semaphore(max(1, n_workers - 1))
         self._own = threading.local()  # `visiting`: whether this thread is inside a visit
@@ -86,6 +95,16 @@ class Engine:
             self._served[job] = min(self._served.values(), default=0.0)
             self._waiting.append(job)
             self._changed.notify_all()
+
+    def beside(self, work: Callable[[], T]) -> "Future[T]":
+        """Has something done by a worker that has nothing to do; if there is none, at once, by the caller."""
+        with self._changed:
+            if self._busy + len(self._halves) < self._places() and not (self._waiting or self._closing):
+                future = Future()
+                self._halves.append((work, future))
+                self._changed.notify_all()
+                return future
+        return here(work)
 
     @contextmanager
     def visit(self) -> Iterator[None]:
@@ -120,27 +139,44 @@ class Engine:
 
     def _live(self) -> None:
         torch.set_num_threads(1)
-        while job := self._take():
-            started, more = monotonic(), False
-            try:
-                if self._closing:
-                    job.leave()
-                else:
-                    more = job.work(lambda started=started: self._over(started))
-            except Exception:
-                logging.exception("a job failed")
-            self._put_back(job, monotonic() - started, more)
+        while task := self._take():
+            task()
 
-    def _take(self) -> Job | None:
-        """The next job, once there is one and a place for it; None when the engine closes and no job is left."""
+    def _take(self) -> Callable[[], None] | None:
+        """What to do next, once there is a place for it; None when the engine closes and no job is left."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or (self._waiting and self._busy < self._places()))
-            if not self._waiting:
+            self._changed.wait_for(
+                lambda: self._halves or self._closing or (self._waiting and self._busy < self._places())
+            )
+            if not (self._halves or self._waiting):
                 return None
+            self._busy += 1
+            if self._halves:
+                return partial(self._do_half, *self._halves.popleft())
             job = min(self._waiting, key=self._served.__getitem__)
             self._waiting.remove(job)
-            self._busy += 1
-            return job
+            return partial(self._do_slice, job)
+
+    def _do_half(self, work: Callable[[], object], future: Future) -> None:
+        try:
+            tell = partial(future.set_result, work())
+        except Exception as error:  # which is the job's own to deal with
+            tell = partial(future.set_exception, error)
+        with self._changed:  # before the job goes on and asks again
+            self._busy -= 1
+            self._changed.notify_all()
+        tell()
+
+    def _do_slice(self, job: Job) -> None:
+        started, more = monotonic(), False
+        try:
+            if self._closing:
+                job.leave()
+            else:
+                more = job.work(lambda: self._over(started))
+        except Exception:
+            logging.exception("a job failed")
+        self._put_back(job, monotonic() - started, more)
 
     def _put_back(self, job: Job, seconds: float, more: bool) -> None:
         with self._changed:

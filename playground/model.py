@@ -117,10 +117,11 @@ def attention(
 
 
 class Dropout(nn.Module):
-    """Zeroes a share `p` of the numbers while training and scales up the rest.
+    """Zeroes a share `p` of the numbers while training and scales up the rest; `p` counts in steps of 1/256.
 
     torch's own draws from one generator that all threads share; this one draws from the run's, so that a run
-    continued after a pause goes on bit for bit whatever else ran in between.
+    continued after a pause goes on bit for bit whatever else ran in between. It draws bytes, four with each call of the
+    generator, since numbers one by one would take longer than the attention that they are for.
     """
 
     def __init__(self, p: float):
@@ -128,11 +129,21 @@ class Dropout(nn.Module):
         self.p = p
         self.generator: torch.Generator | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def mask(self, shape: torch.Size, device: torch.device) -> Tensor | None:
+        """What to multiply with: 0 for a share `p` of the numbers, 1 / (1 - p) for the rest. None: nothing to drop."""
         if not self.training or self.p == 0:
-            return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
-        return x * keep / (1 - self.p)
+            return None
+        n_kept = round(256 * (1 - self.p))  # of the 256 values that a byte can have
+        draws = torch.empty(math.ceil(math.prod(shape) / 4), dtype=torch.int32, device=device)
+        draws.random_(-(2**31), None, generator=self.generator)
+        kept = (
+            draws.view(torch.uint8)[: math.prod(shape)].view(shape) <= n_kept - 1
+        )  # a byte has no 256 to compare with
+        return kept * (256 / n_kept)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = self.mask(x.shape, x.device)
+        return x if mask is None else x * mask
 
 
 class CausalSelfAttention(nn.Module):

@@ -50,7 +50,6 @@ class Progress:
     max_iters: int
     cursor: int  # where `steps` begin: the cursor asked for, or the end if that is earlier
     steps: list[TrainStep]
-    n_evaluated_before: int  # evaluations among the steps before `cursor`
     tokens_per_second: float
     seconds: float  # of computing so far
     seconds_left: float | None  # while the run is active, shared as the machine is now
@@ -92,7 +91,6 @@ def _progress(
         max_iters=train_config.max_iters,
         cursor=cursor,
         steps=list(history[cursor:]),
-        n_evaluated_before=sum(step.val_loss is not None for step in history[:cursor]),
         tokens_per_second=train_config.batch_size * config.block_size / pace if pace else 0.0,
         seconds=seconds,
         seconds_left=pace * (train_config.max_iters - len(history)) if pace and known["state"] in ACTIVE else None,
@@ -303,7 +301,8 @@ class Run:
 
     def _new_trainer(self) -> Trainer:
         start = self.folder / START
-        return make_trainer(self.text, self.recipe, checkpoints.load(start) if start.exists() else None, write_sample)
+        base = checkpoints.load(start) if start.exists() else None
+        return make_trainer(self.text, self.recipe, base, write_sample, beside=self._engine.beside)
 
     def _take_rate(self) -> None:
         """Follows a change of the learning rate, which is forgotten only when a state remembers it."""

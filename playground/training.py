@@ -8,8 +8,9 @@ over `train()` or the page, decides when.
 import json
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter, time
@@ -17,21 +18,27 @@ from time import perf_counter, time
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file as load_tensors
-from torch import Tensor
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
+from playground import fused
 from playground.checkpoint import Checkpoint, Provenance, TrainStep
-from playground.config import ModelConfig, Recipe, TrainConfig, step_flops
+from playground.config import ModelConfig, Recipe, TrainConfig, quote, step_flops
 from playground.corpus import Corpus, Text, check_length, get_batch, reference_losses, split
 from playground.errors import BadInput
 from playground.files import write_tensors
 from playground.model import GPT, Dropout
+from playground.optimizers import make_optimizers
+from playground.parallel import ALONE, N_HALVES, Beside, World, here
 from playground.tokenizer import CharTokenizer, Tokenizer, train_tokenizer
 
 ESTIMATE_TOKENS = 8_192  # validation tokens behind each point of the curve; the figure at the end is over all
-EVAL_BATCH_TOKENS = 8_192  # tokens in one forward pass of an evaluation; bounds its memory
-TIMED_TOKENS = 1_024  # tokens in the steps by which the time of a run is estimated
+EVAL_BATCH_TOKENS = 2_048  # tokens in one forward pass of an evaluation; bounds its memory
+TIMED_TOKENS = 4_096  # tokens in the steps by which the time of a run is estimated
 MAX_TIMED_PARAMS = 5_000_000  # of a model that is timed itself; a visitor waits for it
-EMBEDDING_RATE = 0.3  # of Muon's learning rate, for what Adam moves beside it: embeddings, head, norms, biases
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
 
 Sampler = Callable[[GPT, Tokenizer], str]  # writes a sample with a model that is in training
 
@@ -40,11 +47,20 @@ class Diverged(BadInput):
     """Training left the numbers a computer can hold. The trainer is back at its last good weights."""
 
 
-def pick_device() -> torch.device:
-    """The fastest device that is here: a CUDA or Apple GPU, else the processor."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def pick_device(wanted: str = "auto") -> torch.device:
+    """The device of this name; "auto" is the fastest that is here. Raises `BadInput` for one that is not."""
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = [name for name, is_here in here.items() if is_here]
+    if wanted not in ("auto", *present):
+        raise BadInput(f"There is no device {quote(wanted)} here: choose auto, or one of {', '.join(present)}.")
+    return torch.device(present[0] if wanted == "auto" else wanted)
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """What a device multiplies matrices fastest in, as it says itself: never worse for training than bfloat16."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return fused.matmul_dtype() if device.type == "cpu" else torch.float32
 
 
 def get_lr(step: int, config: TrainConfig) -> float:
@@ -60,41 +76,42 @@ def check_learning_rate(config: TrainConfig, learning_rate: object) -> None:
         raise BadInput("The learning rate must be a number from 0.000001 to 10, such as 0.01.")
 
 
-def make_optimizers(model: GPT, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """The optimizers of a run. Each of their groups has a `scale`: its learning rate as a multiple of the schedule's.
-
-    Muon (Jordan 2024) makes every step of a matrix orthogonal, so that all directions learn at one pace. It is for the
-    matrices inside the layers; tables and vectors go by Adam. Weight decay pulls at matrices only.
-    """
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
-    if config.optimizer == "muon":
-        hidden = {id(p) for p in model.h.parameters() if p.dim() == 2}
-        others = [p for p in model.parameters() if id(p) not in hidden]
-        muon = [{"params": [p for p in matrices if id(p) in hidden], "scale": 1.0}]
-        adam = [{"params": others, "scale": EMBEDDING_RATE}]
-        return [
-            torch.optim.Muon(muon, momentum=0.95, weight_decay=config.weight_decay),
-            torch.optim.Adam(adam, betas=(0.9, 0.95), fused=True),
-        ]
-    groups = [
-        {"params": matrices, "scale": 1.0, "weight_decay": config.weight_decay},
-        {"params": vectors, "scale": 1.0, "weight_decay": 0.0},
-    ]
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return [kind([group for group in groups if group["params"]], betas=(0.9, 0.99), fused=True)]
+def batch_loss(model: GPT, x: Tensor, y: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Mean cross-entropy of the model on a batch, with matrices multiplied in `dtype`, as this device does it best."""
+    if x.device.type == "cpu":
+        return fused.loss(model, x, y, dtype)
+    with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+        return model.loss(x, y)
 
 
-@torch.inference_mode()
-def full_loss(model: GPT, ids: Tensor, max_tokens: int | None = None) -> float:
+class BatchLoss(nn.Module):
+    """`batch_loss` of one model as a module, which is what torch compiles and distributes."""
+
+    def __init__(self, model: GPT, dtype: torch.dtype):
+        super().__init__()
+        self.model, self.dtype = model, dtype
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return batch_loss(self.model, x, y, self.dtype)
+
+
+def full_loss(model: GPT, ids: Tensor, max_tokens: int | None = None, beside: Beside = here) -> float:
     """Mean cross-entropy of the model on `ids`, in nats a token, in float32.
 
     Every token but the first is predicted once, in windows of `block_size` that do not overlap. With `max_tokens`, only
-    about that many are, in windows spread evenly over the text.
+    about that many are, in windows spread evenly over the text. Somebody `beside` takes every other batch.
     """
-    was_training, device = model.training, next(model.parameters()).device
+    batches = _windows(ids, model.config.block_size, max_tokens)
+    was_training = model.training
     model.eval()
-    block_size = model.config.block_size
+    others = beside(partial(_total_loss, model, batches[1::2]))
+    total = _total_loss(model, batches[::2]) + others.result()
+    model.train(was_training)
+    return total / sum(x.numel() for x, _ in batches)
+
+
+def _windows(ids: Tensor, block_size: int, max_tokens: int | None) -> list[tuple[Tensor, Tensor]]:
+    """Batches of windows that do not overlap, and of the tokens that follow each of theirs."""
     n_windows = (len(ids) - 1) // block_size
     x, y = (ids[i : i + n_windows * block_size].view(n_windows, block_size) for i in (0, 1))
     if max_tokens and n_windows * block_size > max_tokens:
@@ -106,16 +123,21 @@ def full_loss(model: GPT, ids: Tensor, max_tokens: int | None = None) -> float:
     batches = list(zip(x.split(rows), y.split(rows), strict=True)) if len(x) else []
     if len(rest) > 1:
         batches.append((rest[None, :-1], rest[None, 1:]))
-    total = sum(model.loss(x.to(device), y.to(device)).item() * x.numel() for x, y in batches)
-    model.train(was_training)
-    return total / sum(x.numel() for x, _ in batches)
+    return batches
+
+
+@torch.inference_mode()
+def _total_loss(model: GPT, batches: list[tuple[Tensor, Tensor]]) -> float:
+    device = next(model.parameters()).device
+    return sum(batch_loss(model, x.to(device), y.to(device)).item() * x.numel() for x, y in batches)
 
 
 class Trainer:
     """A run: a model, its optimizers, its random numbers and what happened so far.
 
     Starts from random weights, or from those of `start`, whose tokenizer and shape then stay (fine-tuning).
-    `sampler` is called at every evaluation; what it returns becomes the step's `sample`.
+    `sampler` is called at every evaluation; what it returns becomes the step's `sample`. `beside` may do half of the
+    work; the processes of a `world` share the rows of every batch, and all end up with the same weights.
     """
 
     def __init__(
@@ -126,21 +148,26 @@ class Trainer:
         tokenizer: Tokenizer,
         start: Checkpoint | None = None,
         sampler: Sampler | None = None,
+        device: str = "auto",
+        beside: Beside = here,
+        world: World = ALONE,
     ):
         train_config.validate()
+        if train_config.batch_size % world.size:
+            raise BadInput(
+                f"batch_size: {train_config.batch_size} rows cannot be shared equally by {world.size} processes: "
+                f"choose a multiple of {world.size}."
+            )
         self.config, self.train_config = config, train_config
         self.corpus, self.tokenizer, self.start, self.sampler = corpus, tokenizer, start, sampler
-        self.device = pick_device()
+        self.device, self.beside, self.world = pick_device(device), beside, world
         self.data_rng = torch.Generator().manual_seed(train_config.seed)  # which rows a batch has
         self.model = GPT(config, torch.Generator().manual_seed(train_config.seed))
         if start:
             self.model.load_state_dict(start.weights)
         self.model.to(self.device).train()
-        self.dropout_rng = torch.Generator(self.device).manual_seed(train_config.seed)
-        for module in self.model.modules():
-            if isinstance(module, Dropout):
-                module.generator = self.dropout_rng
-        self.optimizers = make_optimizers(self.model, train_config)
+        self.losses, self.dropout_rngs = self._make_parts()
+        self.optimizers = make_optimizers(self.model, train_config, n_parts=len(self.losses))
         self.references = reference_losses(corpus, config.vocab_size)
         self.rate_scale = 1.0  # what a change on the way has made of the schedule's learning rate
         self.history: list[TrainStep] = []
@@ -171,7 +198,7 @@ class Trainer:
         self._move(learning_rate)
         val_loss = sample = None
         if step == 1 or step % config.eval_interval == 0 or step == config.max_iters:
-            val_loss = full_loss(self.model, self.corpus.val, ESTIMATE_TOKENS)
+            val_loss = full_loss(self.model, self.corpus.val, ESTIMATE_TOKENS, self.beside)
             self._stop_unless_finite(val_loss)
             sample = self._write_sample()
         self.seconds += perf_counter() - started
@@ -182,9 +209,17 @@ class Trainer:
 
     def val_loss(self) -> float:
         """The loss over the whole validation part, in nats a token. Raises `Diverged` if it is not finite."""
-        loss = full_loss(self.model, self.corpus.val)
+        loss = full_loss(self.model, self.corpus.val, beside=self.beside)
         self._stop_unless_finite(loss)
         return loss
+
+    def any_process(self, is_so: bool) -> bool:
+        """Whether something is so in any process of the world; all of them have to ask."""
+        if self.world.size == 1:
+            return is_so
+        said = torch.tensor(float(is_so), device=self.device)
+        dist.all_reduce(said)
+        return bool(said)
 
     def checkpoint(self, name: str, val_loss: float | None = None) -> Checkpoint:
         """What the run has learned so far, as a copy that further training does not touch."""
@@ -211,13 +246,15 @@ class Trainer:
     def save_state(self, file: Path) -> None:
         """Writes all that the next step depends on, whole or not at all; `load_state` of it goes on bit for bit."""
         good_step, good = self._good
-        tensors = {"rng.data": self.data_rng.get_state(), "rng.dropout": self.dropout_rng.get_state()}
+        tensors = {"rng.data": self.data_rng.get_state()}
+        tensors |= {f"rng.{self.device.type}.{i}": rng.get_state() for i, rng in enumerate(self.dropout_rngs)}
         tensors |= {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
         tensors |= {f"good.{name}": weight for name, weight in good.items()}
-        for i, optimizer in enumerate(self.optimizers):
-            for n, moments in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{i}.{n}.{name}": moment for name, moment in moments.items()}
+        for name, moments in self._moments():
+            tensors |= {f"moment.{kind}.{name}": moment for kind, moment in moments.items()}
         about = {
+            "text": self.corpus.sha256,
+            "config": vars(self.config),
             "rate_scale": self.rate_scale,
             "seconds": self.seconds,
             "good_step": good_step,
@@ -226,39 +263,92 @@ class Trainer:
         write_tensors(file, tensors, {"state": json.dumps(about, allow_nan=False)})
 
     def load_state(self, file: Path) -> None:
-        """Goes on from a state that a trainer of the same text, recipe and start has saved."""
+        """Goes on from a state that a trainer of the same text, recipe and start has saved.
+
+        Another device goes on with the same batches, but its dropout draws anew; so do all processes but the first.
+        Raises `BadInput` for a state of another text or model.
+        """
         about, tensors = _read_about(file), load_tensors(file)
+        if (about["text"], about["config"]) != (self.corpus.sha256, vars(self.config)):
+            raise BadInput("What was trained there was another text or another model: give the same text and settings.")
 
         def part(name: str) -> dict[str, Tensor]:
             return {key[len(name) :]: tensor.clone() for key, tensor in tensors.items() if key.startswith(name)}
 
-        self.data_rng.set_state(tensors["rng.data"])
-        self.dropout_rng.set_state(tensors["rng.dropout"])
-        self.model.load_state_dict(part("model."))
-        for i, optimizer in enumerate(self.optimizers):
-            moments = {}
-            for key, moment in part(f"optimizer.{i}.").items():
-                n, name = key.split(".")
-                moments.setdefault(int(n), {})[name] = moment
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         self.rate_scale, self.seconds = about["rate_scale"], about["seconds"]
         self.history = _steps(about)
+        self.data_rng.set_state(tensors["rng.data"])
+        for i, rng in enumerate(self.dropout_rngs):
+            state = tensors.get(f"rng.{self.device.type}.{i}") if self.world.rank == 0 else None
+            if state is None:
+                rng.manual_seed(hash((self.train_config.seed, self.n_steps, self.world.rank, i)))
+            else:
+                rng.set_state(state)
+        self.model.load_state_dict(part("model."))
+        for name, moments in self._moments():
+            kinds = ("step", "exp_avg", "exp_avg_sq", "momentum")
+            saved = {kind: tensors.get(f"moment.{kind}.{name}") for kind in kinds}
+            moments.clear()
+            moments |= {kind: m.to(self.device, copy=True) for kind, m in saved.items() if m is not None}
         self._good = (about["good_step"], {name: w.to(self.device) for name, w in part("good.").items()})
+
+    def _moments(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """What its optimizer remembers of each weight, by the weight's name."""
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    yield names[id(p)], optimizer.state[p]
+
+    def _make_parts(self) -> tuple[list[nn.Module], list[torch.Generator]]:
+        """The loss of each part of a batch that this process works on, and what its dropout draws from.
+
+        A processor takes a batch in two halves. The second has a model of its own, of the very same weights, since each
+        half draws its own dropout.
+        """
+        halves = self.device.type == "cpu" and self.world.size == 1 and self.train_config.batch_size >= N_HALVES
+        losses, rngs = [], []
+        for i in range(N_HALVES if halves else 1):
+            same_weights = {id(p): p for p in self.model.parameters()}
+            model = deepcopy(self.model, same_weights) if i else self.model
+            rngs.append(torch.Generator(self.device).manual_seed(self.train_config.seed + self.world.rank + i))
+            for module in model.modules():
+                if isinstance(module, Dropout):
+                    module.generator = rngs[i]
+            losses.append(BatchLoss(model, training_dtype(self.device)))
+        if self.world.size > 1:
+            losses = [DistributedDataParallel(loss, forward_sync_buffers=False) for loss in losses]
+        return losses, rngs
 
     def _backward(self) -> tuple[float, float]:
         config = self.train_config
-        x, y = get_batch(self.corpus.train, config.batch_size, self.config.block_size, self.data_rng)  # (B, T) each
-        loss = self.model.loss(x.to(self.device), y.to(self.device))
-        loss.backward()
-        limit = config.grad_clip or math.inf
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        batch = get_batch(self.corpus.train, config.batch_size, self.config.block_size, self.data_rng)  # (B, T) each
+        x, y = (rows.chunk(self.world.size)[self.world.rank].to(self.device) for rows in batch)
+        own, *others = (
+            partial(_learn, loss, *part, share=len(part[0]) / len(x))
+            for loss, *part in zip(self.losses, x.chunk(len(self.losses)), y.chunk(len(self.losses)), strict=True)
+        )
+        waiting = [self.beside(other) for other in others]
+        try:
+            loss = own()
+        finally:  # nobody adds gradients any more when this is left
+            rest = [other.result() for other in waiting]
+        loss = loss + sum(rest)
+        if self.world.size > 1:
+            dist.all_reduce(loss)
+            loss /= self.world.size
+        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf)
         return loss.item(), grad_norm.item()
 
     def _move(self, learning_rate: float) -> None:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group["scale"]
+        first, *others = self.optimizers
+        waiting = self.beside(first.step)
+        for optimizer in others:
             optimizer.step()
+        waiting.result()
         self.model.zero_grad(set_to_none=True)
 
     def _stop_unless_finite(self, *numbers: float) -> None:
@@ -281,6 +371,13 @@ class Trainer:
         self._good = (self.n_steps, _copy(self.model.state_dict()))
 
 
+def _learn(loss: nn.Module, x: Tensor, y: Tensor, share: float) -> Tensor:
+    """Adds a part's share of the batch's gradient to the weights'; returns its share of the loss."""
+    part = share * loss(x, y)
+    part.backward()
+    return part.detach()
+
+
 def planned_model(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> ModelConfig:
     """The model that a run will train; words and subwords are taken to become as many as the recipe asks for.
 
@@ -298,9 +395,9 @@ def planned_model(text: Text, recipe: Recipe, start: Checkpoint | None = None) -
 
 
 def make_trainer(
-    text: Text, recipe: Recipe, start: Checkpoint | None = None, sampler: Sampler | None = None
+    text: Text, recipe: Recipe, start: Checkpoint | None = None, sampler: Sampler | None = None, **where: object
 ) -> Trainer:
-    """A run that is ready for its first step, from a text and a recipe.
+    """A run that is ready for its first step, from a text and a recipe. `where` goes to the `Trainer`: device, beside.
 
     The tokenizer learns from the part of the text that the model is trained on. With `start`, tokenizer and model are
     that checkpoint's and only the recipe's training settings count.
@@ -311,30 +408,34 @@ def make_trainer(
         tokenizer = train_tokenizer(recipe.tokenizer, split(text.text)[0], recipe.tokenizer_vocab_size)
     config = replace(planned_model(text, recipe, start), vocab_size=tokenizer.vocab_size)
     config.validate()
-    return Trainer(config, recipe.train, Corpus.build(text, tokenizer, config.block_size), tokenizer, start, sampler)
+    corpus = Corpus.build(text, tokenizer, config.block_size)
+    return Trainer(config, recipe.train, corpus, tokenizer, start, sampler, **where)
 
 
 def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[TrainStep]:
     """Steps until the run is finished, or until the loss over the whole validation part reaches the target."""
+    off = 0.0  # by how much the curve's estimate, which is cheap, was too low when the whole part was last looked at
     while not trainer.finished:
         step = trainer.step()
         yield step
-        # The curve's estimate is cheap and a little off, so near the target the whole part decides.
-        near = target_val_loss is not None and step.val_loss is not None and step.val_loss <= 1.02 * target_val_loss
-        if near and trainer.val_loss() <= target_val_loss:
-            return
+        if target_val_loss is not None and step.val_loss is not None and step.val_loss + off <= target_val_loss:
+            loss = trainer.val_loss()
+            if loss <= target_val_loss:
+                return
+            off = loss - step.val_loss
 
 
-def estimate_seconds(config: ModelConfig, train_config: TrainConfig) -> float:
+def estimate_seconds(config: ModelConfig, train_config: TrainConfig, beside: Beside = here) -> float:
     """About how long a run takes on this machine as busy as it is now, evaluations included."""
-    step = _step_seconds(config, train_config.batch_size, train_config.optimizer, minute=int(time() / 60))
+    minute = int(time() / 60)
+    step = _step_seconds(config, train_config.batch_size, train_config.optimizer, beside, minute)
     evaluations = train_config.max_iters / train_config.eval_interval
     forward = step / 3 * ESTIMATE_TOKENS / (train_config.batch_size * config.block_size)
     return train_config.max_iters * step + evaluations * forward
 
 
 @lru_cache(maxsize=256)
-def _step_seconds(config: ModelConfig, batch_size: int, optimizer: str, minute: int) -> float:
+def _step_seconds(config: ModelConfig, batch_size: int, optimizer: str, beside: Beside, minute: int) -> float:
     """The duration of a step with a few rows, scaled up to all of them; for a large model, by that of a small one.
 
     It holds for the `minute` in which it was measured, since the machine is not always equally busy.
@@ -342,11 +443,11 @@ def _step_seconds(config: ModelConfig, batch_size: int, optimizer: str, minute: 
     if config.n_params > MAX_TIMED_PARAMS:
         small, train_config = ModelConfig(), TrainConfig(batch_size=batch_size, optimizer=optimizer)
         share = step_flops(config, train_config) / step_flops(small, train_config)
-        return share * _step_seconds(small, batch_size, optimizer, minute)
-    rows = min(batch_size, max(1, TIMED_TOKENS // config.block_size))
+        return share * _step_seconds(small, batch_size, optimizer, beside, minute)
+    rows = min(batch_size, max(N_HALVES, TIMED_TOKENS // config.block_size))
     ids = torch.arange(2 * config.block_size) % config.vocab_size
-    corpus = Corpus("", 0, "", ids, ids, 0)
-    trial = Trainer(config, TrainConfig(batch_size=rows, optimizer=optimizer), corpus, CharTokenizer("ab"))
+    corpus, train_config = Corpus("", 0, "", ids, ids, 0), TrainConfig(batch_size=rows, optimizer=optimizer)
+    trial = Trainer(config, train_config, corpus, CharTokenizer("ab"), beside=beside)
     ends = [trial.step().seconds for _ in range(4)]  # the first step also allocates, and evaluates
     return min(end - begin for begin, end in pairwise(ends)) * batch_size / rows
 

@@ -3,20 +3,26 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from playground.__main__ import main
-from playground.checkpoint import FILE_NAME, load, save
-from playground.config import PRESETS
+from playground import __main__ as command_line
+from playground import training
+from playground.__main__ import STATE, main
+from playground.checkpoint import FILE_NAME, TrainStep, load, save
+from playground.config import PRESETS, Recipe
 from playground.corpora import BUILT_IN
+from playground.corpus import get_batch
 from playground.evaluation import evaluate
-from playground.generation import Sampling, stream_generate
-from playground.training import Trainer, full_loss, make_trainer
+from playground.generation import Sampling, stream_generate, write_sample
+from playground.training import Trainer, full_loss, make_trainer, saved_history, train
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,12 +143,12 @@ def test_train_knows_every_preset(preset, small_text, tmp_path, capsys):
 def test_ctrl_c_ends_the_training_and_saves_what_was_learned(verses, tmp_path, monkeypatch, capsys):
     step = Trainer.step
 
-    def step_until_the_third(self: Trainer):
-        if self.n_steps == 3:
-            raise KeyboardInterrupt
+    def interrupted_third_step(self: Trainer):
+        if self.n_steps == 2:
+            signal.raise_signal(signal.SIGINT)
         return step(self)
 
-    monkeypatch.setattr(Trainer, "step", step_until_the_third)
+    monkeypatch.setattr(Trainer, "step", interrupted_third_step)
     assert main(["train", str(verses), "--out", str(tmp_path), "--preset", "tiny", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["interrupted"] is True and figures["steps"] == load(tmp_path).step == 3
@@ -161,6 +167,138 @@ def test_a_run_that_diverges_saves_its_last_good_weights(verses, tmp_path, monke
     assert main(["train", str(verses), "--out", str(tmp_path), "--preset", "tiny"]) == 2
     assert "no longer a finite number" in capsys.readouterr().err
     assert load(tmp_path).step == 1 and math.isfinite(load(tmp_path).val_loss)
+
+
+# --- train --resume ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_preset(small_recipe, monkeypatch) -> Recipe:
+    """30 steps in place of the tiny preset; dropout, since that is what a new start could disturb."""
+    recipe = replace(small_recipe, model=replace(small_recipe.model, dropout=0.2))
+    monkeypatch.setitem(PRESETS, "tiny", recipe)
+    return recipe
+
+
+@pytest.fixture
+def uninterrupted(small_preset, small_text) -> list[TrainStep]:
+    return without_clock(list(train(make_trainer(small_text, small_preset, sampler=write_sample))))
+
+
+def without_clock(history: Iterable[TrainStep]) -> list[TrainStep]:
+    """The history but for the seconds, which no two runs share."""
+    return [replace(step, seconds=0.0) for step in history]
+
+
+def train_tiny(text: Path, out: Path, *more: object) -> int:
+    return main(["train", str(text), "--out", str(out), "--preset", "tiny", *map(str, more)])
+
+
+def test_a_training_goes_on_as_if_it_had_not_ended(verses, uninterrupted, tmp_path):
+    assert train_tiny(verses, tmp_path, "--target-val-loss", uninterrupted[9].val_loss + 1e-4) == 0
+    assert load(tmp_path).step == 10
+    assert train_tiny(verses, tmp_path, "--resume") == 0
+    history = load(tmp_path).history
+    assert without_clock(history) == uninterrupted
+    assert history[10].seconds > history[9].seconds  # the clock goes on, too
+
+
+def test_a_training_that_has_finished_stays_as_it_is(verses, uninterrupted, tmp_path, capsys):
+    for more in ((), ("--resume",)):
+        assert train_tiny(verses, tmp_path, "--json", *more) == 0
+        assert without_clock(load(tmp_path).history) == uninterrupted
+    one, other = capsys.readouterr().out.splitlines()
+    assert json.loads(one) == json.loads(other)
+
+
+def test_a_training_that_was_killed_goes_on_from_its_last_state(verses, uninterrupted, tmp_path, monkeypatch):
+    step = Trainer.step
+
+    def step_until_killed(self: Trainer) -> TrainStep:
+        if self.n_steps == 15:
+            raise SystemExit
+        return step(self)
+
+    with monkeypatch.context() as killed_on_the_way:
+        killed_on_the_way.setattr(command_line, "SAVE_SECONDS", 0.0)
+        killed_on_the_way.setattr(Trainer, "step", step_until_killed)
+        with pytest.raises(SystemExit):
+            train_tiny(verses, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [STATE]
+    assert len(saved_history(tmp_path / STATE)) == 15
+    assert train_tiny(verses, tmp_path, "--resume") == 0
+    assert without_clock(load(tmp_path).history) == uninterrupted
+
+
+def test_a_training_that_ctrl_c_ended_goes_on_with_the_next_batch(verses, uninterrupted, tmp_path, monkeypatch):
+    """Ctrl-C comes in the middle of a step, as it nearly always does."""
+    batches = []
+
+    def pressing_ctrl_c(*args) -> tuple[torch.Tensor, torch.Tensor]:
+        batches.append(get_batch(*args))
+        if len(batches) == 15:
+            signal.raise_signal(signal.SIGINT)
+        return batches[-1]
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(training, "get_batch", pressing_ctrl_c)
+        assert train_tiny(verses, tmp_path) == 0
+    assert load(tmp_path).step in (14, 15)
+    assert train_tiny(verses, tmp_path, "--resume") == 0
+    assert without_clock(load(tmp_path).history) == uninterrupted
+
+
+def refusal_to_resume(text: Path, out: Path, capsys) -> str:
+    capsys.readouterr()
+    assert train_tiny(text, out, "--resume") == 2
+    error = capsys.readouterr().err
+    assert_one_sentence(error)
+    return error
+
+
+@pytest.mark.usefixtures("small_preset")
+def test_where_nothing_was_trained_nothing_can_be_resumed(verses, tmp_path, capsys):
+    assert f"There is nothing to resume in {tmp_path}" in refusal_to_resume(verses, tmp_path, capsys)
+
+
+def test_a_training_goes_on_with_its_own_text_and_model(verses, small_preset, tmp_path, monkeypatch, capsys):
+    other = tmp_path / "other.txt"
+    other.write_text(verses.read_text() * 2)  # the same characters, so the same model
+    out = tmp_path / "out"
+    assert train_tiny(verses, out, "--target-val-loss", 99) == 0
+    files = {file: file.read_bytes() for file in out.iterdir()}
+    assert "another text" in refusal_to_resume(other, out, capsys)
+    monkeypatch.setitem(PRESETS, "tiny", replace(small_preset, model=replace(small_preset.model, n_embd=32)))
+    assert "another model" in refusal_to_resume(verses, out, capsys)
+    assert files == {file: file.read_bytes() for file in out.iterdir()}
+
+
+@pytest.mark.usefixtures("small_preset")
+def test_a_state_that_is_none_is_said_in_one_sentence(verses, tmp_path, capsys):
+    assert train_tiny(verses, tmp_path, "--target-val-loss", 99) == 0
+    state = (tmp_path / STATE).read_bytes()
+    for content in (b"", b"no state", state[: len(state) // 2], (tmp_path / FILE_NAME).read_bytes()):
+        (tmp_path / STATE).write_bytes(content)
+        assert str(tmp_path) in refusal_to_resume(verses, tmp_path, capsys)
+
+
+# --- train --device ---------------------------------------------------------------------------------------------------
+
+
+def test_train_computes_on_the_device_that_is_asked_for(verses, small_preset, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Trainer, "step", lambda self, step=Trainer.step: asked.append(self.device.type) or step(self))
+    assert train_tiny(verses, tmp_path, "--target-val-loss", 99, "--device", "cpu") == 0
+    assert asked == ["cpu"]
+
+
+def test_a_device_that_is_not_here_is_said_in_one_sentence(verses, tmp_path, capsys):
+    absent = "mps" if torch.cuda.is_available() else "cuda"
+    assert train_tiny(verses, tmp_path, "--device", absent) == 2
+    out, err = capsys.readouterr()
+    assert_one_sentence(err)
+    assert f"There is no device '{absent}' here: choose auto, or one of " in err and "cpu" in err
+    assert out == "" and not list(tmp_path.iterdir())
 
 
 # --- generate ---------------------------------------------------------------------------------------------------------
@@ -285,7 +423,10 @@ def test_what_cannot_be_done_is_said_in_one_sentence(args, part, folder, tmp_pat
     assert part in last_line and out == ""
 
 
-@pytest.mark.parametrize("args", ["", "sing", "train", "train x", "generate x", "train x --out y --preset huge"])
+@pytest.mark.parametrize(
+    "args",
+    ["", "sing", "train", "train x", "generate x", "train x --out y --preset huge", "train x --out y --device tpu"],
+)
 def test_a_command_that_is_none_is_explained(args, capsys):
     with pytest.raises(SystemExit) as caught:
         main(args.split())

@@ -4,8 +4,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from random import Random
 
 import pytest
+import torch
 from surroundings import PATIENCE, wait_until
 
 from playground import engine as engine_module
@@ -183,13 +186,21 @@ def test_as_many_jobs_at_once_as_there_are_workers(n_workers, make_engine):
         job.let_go.set()
 
 
-def test_crowding_is_how_many_share_a_worker(make_engine):
-    engine, jobs = make_engine(2), [Held(n_turns=1) for _ in range(5)]
+@pytest.mark.parametrize(
+    ("n_workers", "expected"),
+    [
+        (1, [1.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
+        (2, [1.0, 1.0, 1.0, 1.5, 2.0, 2.5]),
+        (4, [1.0, 1.0, 1.0, 1.0, 1.0, 1.25]),
+    ],
+)
+def test_crowding_is_how_many_jobs_share_a_worker(n_workers, expected, make_engine):
+    engine, jobs = make_engine(n_workers), [Held(n_turns=1) for _ in range(5)]
     seen = [engine.crowding]
     for job in jobs:
         engine.add(job)
         seen.append(engine.crowding)
-    assert seen == [1.0, 1.0, 1.0, 1.5, 2.0, 2.5]
+    assert seen == pytest.approx(expected)
     assert engine.n_jobs == 5 and engine.jobs == jobs
     for job in jobs:
         job.let_go.set()
@@ -277,6 +288,160 @@ def test_a_visit_that_fails_ends_all_the_same(make_engine):
     for job in jobs:
         engine.add(job)
     wait_until(lambda: n_working(jobs) == 2, "work in both threads")
+
+
+# --- Halves of a job's work -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begin(make_engine) -> Iterator[Callable[[Engine, int], None]]:
+    """Has so many workers of an engine be inside a job until the test ends."""
+    begun = []
+
+    def make(engine: Engine, n_jobs: int) -> None:
+        jobs = [Held(n_turns=1) for _ in range(n_jobs)]
+        begun.extend(jobs)
+        for job in jobs:
+            engine.add(job)
+        assert all(job.begun.wait(PATIENCE) for job in jobs)
+
+    yield make
+    for job in begun:
+        job.let_go.set()
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "n_jobs", "visited", "by_a_worker"),
+    [
+        (2, 1, False, True),
+        (3, 2, False, True),
+        (3, 1, True, True),
+        (1, 1, False, False),
+        (2, 2, False, False),
+        (2, 1, True, False),  # the worker with nothing to do makes way for the visitor
+        (3, 2, True, False),
+    ],
+)
+def test_who_does_the_other_half(n_workers, n_jobs, visited, by_a_worker, make_engine, begin):
+    engine = make_engine(n_workers)
+    begin(engine, n_jobs)
+    with engine.visit() if visited else nullcontext():
+        who = engine.beside(threading.current_thread).result(PATIENCE)
+    assert (who is not threading.current_thread()) == by_a_worker
+    assert who.name.startswith("worker-") == by_a_worker
+
+
+def test_the_halves_are_worked_on_at_once(make_engine, begin):
+    engine, met = make_engine(2), threading.Barrier(2, timeout=PATIENCE)
+    begin(engine, 1)
+    half = engine.beside(met.wait)
+    met.wait()  # else it would wait in vain
+    half.result(PATIENCE)
+
+
+def test_no_more_halves_than_workers_with_nothing_to_do(make_engine, begin):
+    engine, met = make_engine(3), threading.Barrier(3, timeout=PATIENCE)
+    begin(engine, 1)
+    halves = [engine.beside(met.wait) for _ in range(2)]
+    assert engine.beside(threading.current_thread).result(PATIENCE) is threading.current_thread()
+    met.wait()
+    for half in halves:
+        half.result(PATIENCE)
+
+
+def test_a_job_that_waits_comes_before_halves(make_engine, begin):
+    """It has been added, but the worker with nothing to do has not taken it yet."""
+    engine = make_engine(2)
+    begin(engine, 1)
+    with engine._changed:  # so no worker takes anything
+        engine.add(Job(n_turns=1))
+        half = engine.beside(threading.current_thread)
+    assert half.result(PATIENCE) is threading.current_thread()
+
+
+class Halving(Job):
+    """Has a half of its work done beside it, over and over, and counts how many were."""
+
+    def __init__(self, engine: Engine, n_turns: int | None = None):
+        super().__init__(n_turns)
+        self.engine, self.n_beside = engine, 0
+
+    def turn(self, over: Callable[[], bool]) -> None:
+        while not over():
+            who = self.engine.beside(threading.get_ident).result(PATIENCE)
+            self.n_beside += who != threading.get_ident()
+            self.looks += 1
+
+
+def test_halves_starve_no_other_job(make_engine):
+    engine = make_engine(2, slice_seconds=1_000.0)
+    halving, other = Halving(engine), Held(n_turns=1)
+    engine.add(halving)
+    wait_until(lambda: halving.n_beside > 50, "halves by the other worker")
+    engine.add(other)
+    wait_until(other.begun.is_set, "work on the other job")
+    n_beside, looks = halving.n_beside, halving.looks
+    wait_until(lambda: halving.looks > looks + 50, "both halves by one worker")
+    assert halving.n_beside <= n_beside + 1  # one may have been counted a moment later
+    assert halving.turns == 0  # and nobody has interrupted it
+    other.let_go.set()
+    wait_until(lambda: halving.n_beside > n_beside + 50, "halves by the other worker again")
+
+
+def test_jobs_that_halve_their_work_share_the_workers(make_engine):
+    engine = make_engine(2, slice_seconds=0.002)
+    jobs = [Halving(engine, n_turns=50) for _ in range(3)]
+    for job in jobs:
+        engine.add(job)
+    wait_until(lambda: engine.n_jobs == 0, "the end of all jobs")
+    assert [job.turns for job in jobs] == [50] * 3 and not any(job.disturbed for job in jobs)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])  # with two, the caller does the half itself
+def test_what_a_half_raises_reaches_the_caller(n_jobs, make_engine, begin):
+    engine = make_engine(2)
+    begin(engine, n_jobs)
+    for _ in range(5):  # and no worker is lost
+        with pytest.raises(ZeroDivisionError):
+            engine.beside(lambda: 1 / 0).result(PATIENCE)
+    assert engine.beside(lambda: 3).result(PATIENCE) == 3
+
+
+def test_a_half_is_worked_on_with_one_torch_thread(make_engine, begin):
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # what a new thread would have
+    try:
+        engine = make_engine(2)
+        begin(engine, 1)
+        assert engine.beside(torch.get_num_threads).result(PATIENCE) == 1
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def test_an_engine_that_closes_leaves_both_halves_to_the_caller(make_engine):
+    engine = make_engine(2)
+    assert engine.close(PATIENCE)
+    assert engine.beside(threading.current_thread).result(PATIENCE) is threading.current_thread()
+
+
+def test_a_half_is_finished_before_the_engine_has_closed(make_engine):
+    engine, go_on = make_engine(2), threading.Event()
+    half = engine.beside(lambda: go_on.wait(PATIENCE))
+    assert not engine.close(A_MOMENT)
+    go_on.set()
+    assert engine.close(PATIENCE) and half.result(0) is True
+
+
+def test_no_moment_to_close_is_a_bad_one():
+    random = Random(0)
+    for i in range(100):
+        engine = Engine(1 + i % 3, slice_seconds=0.001)
+        jobs = [Halving(engine) for _ in range(1 + i % 4)]
+        for job in jobs:
+            engine.add(job)
+        time.sleep(random.uniform(0.0, 0.004))
+        assert engine.close(PATIENCE)
+        assert [job.n_left for job in jobs] == [1] * len(jobs) and not any(job.disturbed for job in jobs)
 
 
 # --- The end ----------------------------------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(data: Path, complaints: list[str]) -> Iterator[Server]:
     port = free_port()
-    chosen = Settings(data=data, workers=1, run_gb=0.02, upload_mb=UPLOAD_MB)
+    chosen = Settings(data=data, workers=1, run_gb=0.07, upload_mb=UPLOAD_MB)
     workspaces = open_workspaces(chosen)
     demo = build(workspaces)
     launch(demo, workspaces, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)

@@ -404,6 +404,49 @@ def test_dropout_zeroes_its_share_and_scales_up_the_rest():
     assert (dropped == 0).double().mean().item() == pytest.approx(0.25, abs=0.01)  # 7 standard deviations
 
 
+@pytest.mark.parametrize("p", [0.0005, 0.001, 0.002, 0.01, 0.1, 0.3, 0.5, 0.9])
+def test_dropout_counts_in_steps_of_a_256th(p):
+    """What is kept is scaled up by what is dropped in truth, so that the mean stays 1 for each of them."""
+    dropout = Dropout(p)
+    dropout.generator = torch.Generator().manual_seed(0)
+    mask = dropout.mask(torch.Size([100, 4_000]), torch.device("cpu"))
+    n_kept = round(256 * (1 - p))
+    share = 1 - n_kept / 256
+    assert mask.max().item() == pytest.approx(256 / n_kept)
+    deviation = math.sqrt(share * (1 - share) / mask.numel())
+    assert (mask == 0).double().mean().item() == pytest.approx(share, abs=5 * deviation)
+
+
+def test_dropout_draws_every_number_for_itself():
+    """Four come from one call of the generator, a byte each: none of the four depends on another, nor on its place."""
+    dropout = Dropout(0.5)
+    dropout.generator = torch.Generator().manual_seed(0)
+    draws = dropout.mask(torch.Size([50_000, 8]), torch.device("cpu")) - 1  # -1 or 1
+    together = draws.T @ draws / len(draws)  # how often two places agree more than by chance
+    torch.testing.assert_close(together, torch.eye(8), rtol=0, atol=5 / math.sqrt(len(draws)))
+    assert draws.mean(0).abs().max() < 5 / math.sqrt(len(draws))
+    assert not torch.equal(draws, dropout.mask(draws.shape, draws.device) - 1)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (5, 1), (2, 3, 7), (0, 4)])
+def test_dropout_of_shapes_that_are_no_multiple_of_four(shape):
+    dropout = Dropout(0.5)
+    dropout.generator = torch.Generator().manual_seed(3)
+    dropped = dropout(torch.ones(shape, dtype=torch.float64))
+    assert dropped.shape == shape and dropped.dtype == torch.float64
+    assert set(dropped.unique().tolist()) <= {0.0, 2.0}
+
+
+def test_without_anything_to_drop_there_is_no_mask_and_no_draw():
+    shape, device = torch.Size([2, 3]), torch.device("cpu")
+    x = random(*shape)
+    for dropout in (Dropout(0.0), Dropout(0.5).eval()):
+        dropout.generator = torch.Generator().manual_seed(0)
+        before = dropout.generator.get_state()
+        assert dropout.mask(shape, device) is None and dropout(x) is x
+        assert torch.equal(dropout.generator.get_state(), before)
+
+
 def test_dropout_is_off_in_evaluation():
     model, idx = randomised(GPT(DROPOUT)), random_ids(2, 8, DROPOUT)
     without = randomised(GPT(ModelConfig(**{**asdict(DROPOUT), "dropout": 0.0}))).train()

@@ -1,9 +1,14 @@
 """What the tabs do without a browser: all input is untrusted, and no tab keeps the others from a new model."""
 
+import base64
 import doctest
 import html
+import random
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -18,10 +23,12 @@ from playground.inspection import Inspection, inspect
 from playground.settings import Settings
 from playground.tokenizer import WordTokenizer
 from playground.training import make_trainer
-from playground.ui import attention, checkpoints, generate, tokenizer, train
+from playground.ui import attention, checkpoints, curve, generate, tokenizer, train
 from playground.ui.attention import Inspections, Shown
-from playground.ui.site import answer, fitting_prompt, suggest_prompt, tell
-from playground.workspaces import Host, Workspace
+from playground.ui.components.attention_map import pack_grid
+from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, smooth, thin
+from playground.ui.site import Site, answer, fitting_prompt, suggest_prompt, tell
+from playground.workspaces import Host, Workspace, Workspaces
 
 
 @pytest.fixture
@@ -126,7 +133,7 @@ def test_the_plan_counts_on_the_others_who_share_the_machine(small_text, small_r
     assert dict(train._cost(small_text, small_recipe, None, host)["pairs"])["time"].endswith(", shared with 2 others")
 
 
-@pytest.mark.parametrize("module", [train, checkpoints])
+@pytest.mark.parametrize("module", [train, checkpoints, curve])
 def test_the_examples_in_the_docstrings_hold(module):
     results = doctest.testmod(module)
     assert results.attempted and not results.failed
@@ -134,6 +141,107 @@ def test_the_examples_in_the_docstrings_hold(module):
 
 def test_a_file_name_for_a_download_is_harmless():
     assert checkpoints._file_name("../a <b>x</b>: y.txt") == "..-a-b-x-b-y.txt"
+
+
+# --- The loss curve, however long the run ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def poll(tmp_path, tiny_checkpoint):
+    """Asks for a run as the page does; without an id, for the past of a model that was trained for 30,000 steps."""
+    dice = random.Random(0)
+    history = [
+        TrainStep(i, dice.random(), 0.1, 1.0, float(i), dice.random() if i % 100 == 0 else None)
+        for i in range(1, 30_001)
+    ]
+    long = replace(tiny_checkpoint, history=tuple(history))
+    workspaces = Workspaces({long.name: long}, Settings(data=tmp_path, workers=1))
+    key, workspace = workspaces.enter(None)
+    ask = train._poll(Site(workspaces, None))
+
+    def poll(cursor, run=None):
+        return ask([key, run.id if run else f"{train.PAST}0", cursor])
+
+    poll.workspace, poll.history = workspace, history
+    yield poll
+    workspaces.close(60)
+
+
+def test_thinning_keeps_the_ends_and_the_extremes():
+    dice = random.Random(1)
+    heights = [dice.random() for _ in range(12_345)]
+    heights[777], heights[9_876] = 5.0, -5.0
+    kept = thin(range(12_345), heights, most=200)
+    assert 150 < len(kept) <= 200 and kept == sorted(set(kept))
+    assert {0, 777, 9_876, 12_344} <= set(kept)
+    for i in range(99):  # of every stretch the lowest and the highest
+        stretch = sorted(range(i * 12_345 // 99, (i + 1) * 12_345 // 99), key=heights.__getitem__)
+        assert {stretch[0], stretch[-1]} <= set(kept)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 199, 200])
+def test_what_is_short_is_not_thinned(n):
+    assert thin(range(n), [1.0] * n, most=200) == list(range(n))
+
+
+@pytest.mark.parametrize("n", [201, 300, 400, 1_000])
+def test_thinning_keeps_to_its_most(n):
+    assert len(thin(range(n), list(map(float, range(n))), most=200)) <= 200
+
+
+def test_a_long_past_comes_thinned_with_all_its_evaluations(poll):
+    answer, losses = poll(0), [step.train_loss for step in poll.history]
+    assert len(answer["train"]) <= MOST_STEPS and (answer["cursor"], answer["step"]) == (0, 30_000)
+    assert [answer["train"][0][0], answer["train"][-1][0]] == [1, 30_000]
+    assert {min(losses), max(losses)} <= {point[1] for point in answer["train"]}
+    assert all(loss == losses[step - 1] for step, loss, *_ in answer["train"])
+    evaluated = [[step.step, step.val_loss, None] for step in poll.history if step.val_loss is not None]
+    assert len(evaluated) == 300 <= MOST_EVALUATIONS and answer["val"] == evaluated
+
+
+@pytest.mark.parametrize("cursor", [29_950, 29_999, 30_000])
+def test_a_poll_brings_only_what_is_new(poll, cursor):
+    answer = poll(cursor)
+    assert [point[0] for point in answer["train"]] == list(range(cursor + 1, 30_001)) and answer["cursor"] == cursor
+    assert [point[0] for point in answer["val"]] == [30_000] * (cursor < 30_000)
+
+
+def test_a_poll_beyond_the_end_or_before_the_beginning_says_where_its_points_begin(poll):
+    assert poll(10**9)["cursor"] == 30_000 and poll(10**9)["train"] == poll(10**9)["val"] == []
+    assert poll(-3) == poll(0)
+
+
+def test_a_page_that_comes_later_sees_the_same_smoothed_curve(poll):
+    """It is told from the whole history to one and from the end of it to the other."""
+    whole = {step: smoothed for step, *_, smoothed in poll(0)["train"]}
+    for cursor in (100, 700, 3_000, 29_000):
+        later = {step: smoothed for step, *_, smoothed in poll(cursor)["train"]}
+        shared = whole.keys() & later.keys()
+        assert shared
+        assert all(later[step] == pytest.approx(whole[step], abs=1e-3) for step in shared)
+
+
+def test_the_smoothed_loss_is_a_running_average():
+    losses = [4.0, 2.0, 3.0]
+    second = 4.0 + (2.0 - 4.0) / (1 + 1 / 20)
+    assert smooth(losses, 0) == pytest.approx([4.0, second, second + (3.0 - second) / (1 + 2 / 20)])
+    assert smooth([1.0, 2.0], 5_000) == pytest.approx([1.0, 1.02])  # later on a loss has a fiftieth's say
+    assert smooth([], 0) == []
+
+
+def test_the_polls_of_a_run_make_up_its_whole_curve(poll, small_text, small_recipe):
+    run = poll.workspace.start(small_text, small_recipe)
+    points, evaluated, cursor, state = [], [], 0, "starting"
+    while state not in ("finished", "failed"):
+        answer = poll(cursor, run)
+        assert answer["cursor"] == cursor
+        points, evaluated = points + answer["train"], evaluated + answer["val"]
+        cursor, state = answer["step"], answer["state"]
+        time.sleep(0.01)
+    history = run.past.history
+    assert [point[:4] for point in points] == [[s.step, s.train_loss, s.learning_rate, s.grad_norm] for s in history]
+    assert [point[4] for point in points] == pytest.approx(smooth([s.train_loss for s in history], 0))
+    assert evaluated == [[s.step, s.val_loss, s.sample] for s in history if s.val_loss is not None]
 
 
 # --- Attention that is kept for the page ------------------------------------------------------------------------------
@@ -158,6 +266,26 @@ def test_kept_inspections_are_bounded_by_their_size_and_found_only_by_their_ids(
         with pytest.raises(BadInput, match="not kept any more"):
             kept.get(key)
     assert all(kept.get(key).inspection.attention is weights for key in keys[2:])
+
+
+def test_thumbnails_hold_the_largest_weight_of_what_they_cover():
+    weights = np.tril(np.random.default_rng(0).random((2, 3, 128, 128), dtype=np.float32))
+    packed = pack_grid(weights, [], 1, 2)
+    thumbs = np.frombuffer(base64.b64decode(packed["thumbs"]), np.uint8).reshape(2, 3, -1)
+    cells = [(query, key) for query in range(64) for key in range(query + 1)]
+    for i, (query, key) in enumerate(cells):
+        largest = weights[:, :, 2 * query : 2 * query + 2, 2 * key : 2 * key + 2].max((-1, -2))
+        assert np.array_equal(thumbs[:, :, i], np.round(np.sqrt(largest) * 255))
+    assert (packed["side"], thumbs.shape[-1]) == (64, len(cells))
+    assert packed["first"] == {"layer": 1, "head": 2, "weights": base64.b64encode(weights[1, 2].tobytes()).decode()}
+
+
+@pytest.mark.parametrize("place, shown", [((1, 0), (1, 0)), ((0, -1), (0, -1)), ((2, 0), (0, 0)), ((0, -2), (0, 0))])
+def test_with_all_heads_comes_the_one_that_is_locked_or_else_the_first(tiny_checkpoint, place, shown):
+    kept = Inspections()
+    key = kept.add(Shown("", inspect(tiny_checkpoint, tiny_checkpoint.tokenizer.decode(range(5)))))
+    grid, head = attention._server_functions(kept)
+    assert grid([key, *place])["first"] == head([key, *shown])
 
 
 @pytest.mark.parametrize("place", [(2, 0), (0, 2), (-2, 0), (0, -2), (-1, 0)])
@@ -212,3 +340,21 @@ def test_a_word_model_that_knows_none_of_its_samples_gets_a_word_as_prompt(tiny_
     words = WordTokenizer.train("to be or not to be", 4)
     checkpoint = with_samples(replace(tiny_checkpoint, tokenizer=words), "\ufffd\ufffd")
     assert suggest_prompt(checkpoint, longest=48) in (" be", " not", " or", "to")
+
+
+def test_the_page_is_there_before_matplotlib_and_the_compiler_of_torch(tmp_path):
+    """Either takes longer to import than a visitor should wait."""
+    code = """
+import sys
+from pathlib import Path
+from playground.settings import Settings
+from playground.ui import page
+page.build(page.open_workspaces(Settings(data=Path(sys.argv[1]))))
+print(*sys.modules)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    result = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    loaded = result.stdout.split()
+    assert "playground.ui.page" in loaded
+    assert not {"matplotlib", "torch._dynamo"} & set(loaded)

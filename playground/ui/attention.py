@@ -61,8 +61,11 @@ def build(site: Site) -> Tab:
 
     @tell
     def show_prompt(key, prompt):
-        with site.visit():
-            return traced(site.workspace(key).current, prompt)
+        try:
+            with site.visit():
+                return traced(site.workspace(key).current, prompt)
+        except BadInput as error:  # beside the prompt, since outside the queue an error is one of the server's, too
+            return pack_facts("", {}, str(error), warning=True), gr.skip(), gr.skip()
 
     @tell
     def pick(value, event: gr.EventData):
@@ -73,7 +76,8 @@ def build(site: Site) -> Tab:
                 return [key, *_checked(inspections.get(key).inspection, layer, head)]
         raise BadInput(NOTHING_PICKED)
 
-    prompt.submit(show_prompt, [site.visitor, prompt], [note, heads, figure], **QUIET)
+    # The queue would take as long as all the rest: it looks for answers every 50 ms.
+    prompt.submit(show_prompt, [site.visitor, prompt], [note, heads, figure], queue=False, **QUIET)
     heads.pick(pick, figure, figure, queue=False, **QUIET)
 
     def show(_: Workspace, checkpoint: Checkpoint, key, prompt):
@@ -91,10 +95,11 @@ def _note(inspection: Inspection) -> dict | None:
 
 
 def _server_functions(inspections: Inspections):
-    @answer(str)
-    def grid(key):
+    @answer(str, int, int)
+    def grid(key, layer, head):
         inspection = inspections.get(key).inspection
-        return pack_grid(inspection.attention, inspection.tokens)
+        place = (layer, head) if _has(inspection, layer, head) else (0, 0)
+        return pack_grid(inspection.attention, inspection.tokens, *place)
 
     @answer(str, int, int)
     def head(key, layer, head):
@@ -130,7 +135,11 @@ def _figure_file(inspections: Inspections):
 
 def _checked(inspection: Inspection, layer: int, head: int) -> tuple[int, int]:
     """Layer and head as the page names them: from 0, or -1 for an average."""
-    n_layer, n_head = inspection.attention.shape[:2]
-    if not AVERAGE <= layer < n_layer or not AVERAGE <= head < n_head or (layer == AVERAGE != head):
+    if not _has(inspection, layer, head):
         raise BadInput("The model has no such head: choose one of the list.")
     return layer, head
+
+
+def _has(inspection: Inspection, layer: int, head: int) -> bool:
+    n_layer, n_head = inspection.attention.shape[:2]
+    return AVERAGE <= layer < n_layer and AVERAGE <= head < n_head and (layer != AVERAGE or head == AVERAGE)

@@ -6,12 +6,15 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
-# Before gradio is imported: no calls to other hosts, and no summing up of all past events at each new one.
+# Before gradio is imported: no calls to other hosts, no summing up of all past events at each new one, and no import of
+# matplotlib's windows at the first.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "100000")
+os.environ.setdefault("MPLBACKEND", "agg")
 
 import gradio as gr
 import torch
@@ -28,6 +31,7 @@ from playground.workspaces import Workspaces
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 CSS = Path(__file__).with_name("page.css").read_text()
 M_ARENA_MAX = -8  # of glibc's malloc.h
+PREPARE_AFTER = 5.0  # seconds; a visitor who waits for the page to start comes first
 SECONDS_TO_LEAVE = 4.5  # from the order to end to the end; a Space waits longer, a host that is asked for 5 does not
 TABS = {
     "Train": train,
@@ -79,25 +83,33 @@ def build(workspaces: Workspaces) -> gr.Blocks:
         gr.Markdown(
             "# Transformer Playground\nTrain a small transformer from scratch, look inside it, and write with it."
         )
-        head = facts(elem_id="model-in-use")
+        in_use = facts(elem_id="model-in-use")
         tabs = []
         for title, tab in TABS.items():
             with gr.Tab(title, id=title.lower()):
                 tabs.append(tab.build(site))
         sizes = [len(tab.inputs) for tab in tabs]
-        outputs = [visitor, shown_version, head, *(component for tab in tabs for component in tab.outputs)]
+        outputs = [visitor, shown_version, in_use, *(component for tab in tabs for component in tab.outputs)]
 
         def show(key, version, *values):
-            """Every tab on the checkpoint in use, unless that is what they show already."""
+            """Every tab on the checkpoint in use, unless that is what they show already; the tab in front first."""
             workspace = workspaces.get(key)
             checkpoint, current_version = workspace.in_use
             if version == current_version:
-                return [gr.skip()] * len(outputs)
-            shown, values = [], iter(values)
-            with site.visit():
-                for tab, size in zip(tabs, sizes, strict=True):
-                    shown += tab.show(workspace, checkpoint, *(next(values) for _ in range(size)))
-            return [key, current_version, checkpoints_tab.describe_briefly(checkpoint), *shown]
+                yield [gr.skip()] * len(outputs)
+                return
+            values = iter(values)
+
+            def shown(tab, size):
+                with site.visit():
+                    return tab.show(workspace, checkpoint, *islice(values, size))
+
+            first, *others = zip(tabs, sizes, strict=True)
+            head = [key, current_version, checkpoints_tab.describe_briefly(checkpoint)]
+            now = shown(*first)
+            yield head + now + [gr.skip()] * (len(outputs) - len(head) - len(now))
+            # The key once more, for programs that read the last answer only.
+            yield head + [gr.skip()] * len(now) + [value for other in others for value in shown(*other)]
 
         def enter(key, *values):
             key, _ = workspaces.enter(key)
@@ -105,7 +117,7 @@ def build(workspaces: Workspaces) -> gr.Blocks:
             values = [
                 key if component is visitor else value for component, value in zip(inputs[1:], values, strict=True)
             ]
-            return show(key, None, *values)
+            yield from show(key, None, *values)
 
         inputs = [visitor, *(component for tab in tabs for component in tab.inputs)]
         demo.load(tell(enter), inputs, outputs, **QUIET)
@@ -120,7 +132,9 @@ def launch(demo: gr.Blocks, workspaces: Workspaces, **kwargs) -> tuple:
 
     GRADIO_SERVER_NAME, GRADIO_SERVER_PORT and GRADIO_ROOT_PATH are Gradio's own and hold.
     """
-    threading.Thread(target=tokenizer.prepare, name="prepare", daemon=True).start()
+    preparing = threading.Timer(PREPARE_AFTER, tokenizer.prepare)
+    preparing.daemon = True
+    preparing.start()
     torch.set_num_threads(1)  # here as in the engine
     return demo.queue(default_concurrency_limit=8).launch(
         theme=gr.themes.Default(

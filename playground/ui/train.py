@@ -2,7 +2,7 @@
 
 import itertools
 from dataclasses import fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import gradio as gr
@@ -27,6 +27,7 @@ from playground.runs import Progress, Run, past_progress
 from playground.training import estimate_seconds
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.loss_chart import loss_chart
+from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, REACH, smooth, thin
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
 from playground.workspaces import Host, Workspace, affordable_model
 
@@ -140,6 +141,7 @@ def build(site: Site) -> Tab:
     planning = {"fn": tell(plan), "inputs": inputs, "outputs": described, "trigger_mode": "always_last", **QUIET}
     planning |= {"concurrency_id": "plan", "concurrency_limit": 1}  # in the order in which they were asked for
     gr.on([control.change for control in (*source, fine_tune)] + touched, **planning)
+    chart.state(**planning)  # when a run begins or ends; and once there is a chart, which comes first
 
     @tell
     def begin(key, kind, name, paste, upload, tune, *values):
@@ -176,12 +178,11 @@ def build(site: Site) -> Tab:
     gr.on(touched, lambda: CUSTOM, None, preset, queue=False, **QUIET)
     new_state = chart.state(tell(buttons_now), site.visitor, buttons, queue=False, **QUIET)
 
-    def show(workspace: Workspace, _: Checkpoint, key, *plan_inputs):
+    def show(workspace: Workspace, _: Checkpoint, key):
         run = workspace.active_run
-        now = [_chart_value(key, workspace), _short(run.learning_rate) if run else None, *_button_states(workspace)]
-        return [*now, *plan(key, *plan_inputs)]
+        return [_chart_value(key, workspace), _short(run.learning_rate) if run else None, *_button_states(workspace)]
 
-    return Tab(inputs, [chart, rate, *buttons, *described], show, [new_state])
+    return Tab([site.visitor], [chart, rate, *buttons], show, [new_state])
 
 
 def _source_controls() -> list[gr.components.Component]:
@@ -305,7 +306,7 @@ def _cost(text: Text, recipe: Recipe, base: Checkpoint | None, host: Host, n_own
         return pack_facts("Before you start", {}, str(error), warning=True)
     train = recipe.train
     others = max(0, host.engine.n_jobs - n_own)
-    seconds = estimate_seconds(model, train) * max(1.0, (others + 1) / host.engine.n_workers)
+    seconds = estimate_seconds(model, train, host.engine.beside) * max(1.0, (others + 1) / host.engine.n_workers)
     own = {"goes on from": base.name, "tokenizer": TOKENIZER_TITLES[base.tokenizer.kind]} if base else {}
     return pack_facts(
         "Before you start",
@@ -373,9 +374,9 @@ def _poll(site: Site):
     def poll(key, run_id, cursor):
         try:
             workspace = site.workspace(key)
-            if run_id.startswith(PAST):
-                return _points(past_progress(workspace.current, cursor))
-            return _points(workspace.run(run_id).progress(cursor))
+            run = None if run_id.startswith(PAST) else workspace.run(run_id)
+            progress_since = run.progress if run else partial(past_progress, workspace.current)
+            return _points(progress_since(cursor - REACH), max(0, cursor))
         except BadInput as error:
             return {"state": "gone", "message": str(error)}
 
@@ -392,7 +393,7 @@ def _short(number: float | None) -> float | None:
 
 def _message(progress: Progress) -> str:
     """
-    >>> _message(Progress("a", "running", 3, 9, 0, [], 0, 1.0, 1.0, 2.0, others=3))
+    >>> _message(Progress("a", "running", 3, 9, 0, [], 1.0, 1.0, 2.0, others=3))
     'Pause to look inside it. Sharing this machine with 3 others.'
     """
     sharing = f"Sharing this machine with {count(progress.others, 'other')}." if progress.others else ""
@@ -400,9 +401,15 @@ def _message(progress: Progress) -> str:
     return " ".join(filter(None, (progress.message or hint, sharing)))
 
 
-def _points(progress: Progress) -> dict:
-    """A run's progress as the chart reads it."""
-    evaluated = [step for step in progress.steps if step.val_loss is not None]
+def _points(progress: Progress, cursor: int) -> dict:
+    """What is new in a run since a cursor, as the chart reads it. The progress may begin some steps before."""
+    cursor = min(cursor, progress.step)
+    n_known = cursor - progress.cursor
+    averages = smooth([step.train_loss for step in progress.steps], progress.cursor)
+    steps = list(zip(progress.steps, averages, strict=True))[n_known:]
+    evaluated = [step for step in progress.steps[n_known:] if step.val_loss is not None]
+    steps = thin(steps, [step.train_loss for step, _ in steps], MOST_STEPS)
+    evaluated = thin(evaluated, [step.val_loss for step in evaluated], MOST_EVALUATIONS)
     references = progress.references
     return {
         "name": progress.name,
@@ -410,9 +417,8 @@ def _points(progress: Progress) -> dict:
         "message": _message(progress),
         "step": progress.step,
         "max_iters": progress.max_iters,
-        "cursor": progress.cursor,
-        "train": [[s.step, s.train_loss, s.learning_rate, s.grad_norm] for s in progress.steps],
-        "val_cursor": progress.n_evaluated_before,
+        "cursor": cursor,
+        "train": [[s.step, s.train_loss, s.learning_rate, s.grad_norm, average] for s, average in steps],
         "val": [[s.step, s.val_loss, s.sample] for s in evaluated],
         "tokens_per_second": progress.tokens_per_second,
         "seconds": progress.seconds,

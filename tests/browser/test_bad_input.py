@@ -145,7 +145,7 @@ def test_a_prompt_that_says_nothing(visitor, tiny_checkpoint):
     for prompt, sentence in MUTE_PROMPTS.items():
         visitor.fill("attention-prompt", prompt)
         visitor.page.get_by_role("button", name="Show attention").click()
-        visitor.expect_message(sentence)
+        expect(visitor.at("attention-note")).to_contain_text(sentence)
         assert heads.locator(".am-token").all_text_contents() == tokens
         expect(visitor.at("attention-prompt").locator("textarea")).to_have_value(prompt)
 
@@ -197,7 +197,7 @@ WRONG_SETTINGS = [
     ("batch_size", 0, "0 is outside 1 to 512."),
     ("learning_rate", 11, "11 is outside 1e-06 to 10"),
     ("max_iters", "", "is not a whole number."),
-    ("min_lr", 1, "the last learning rate 1 is above the first, 0.02."),
+    ("min_lr", 1, "the last learning rate 1 is above the first, 0.03."),
 ]
 
 

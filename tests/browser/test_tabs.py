@@ -116,7 +116,7 @@ def test_cost_is_told_before_the_start(visitor):
     expect(plan).to_contain_text(f"parameters{n_params:,}")
     expect(plan).to_contain_text(re.compile(r"memoryabout [\d,]+ MB"))
     expect(plan).to_contain_text(re.compile(r"timeabout .*\d+ (s|min)"))
-    visitor.choose("preset", "Tiny, 20 seconds")
+    visitor.choose("preset", "Tiny, 5 seconds")
     expect(plan).not_to_contain_text(f"{n_params:,}")
     expect(plan).to_contain_text("tokens to see230,400")  # 400 steps of 12 rows of 48
 
@@ -164,6 +164,25 @@ def test_logarithmic_axes(visitor):
     visitor.until(lambda: {"1", "10", "100"} <= set(visitor.page.evaluate("window.drawn")), "the steps stand at powers")
     chart.get_by_role("button", name="log y").click()
     expect(chart.get_by_role("button", name="log y")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_page_keeps_few_points_of_a_long_run(visitor, small_text):
+    """Whether it was open all the time, or comes when the run is over."""
+    visitor.paste_text(small_text.text)
+    visitor.set_up(**(visitor.TINY | {"max_iters": 4_500, "eval_interval": 500}))
+    visitor.start()
+    visitor.until(lambda: int(visitor.fact("chart", "step") or 0) == 4_500, "the last step", timeout=120_000)
+    visitor.expect_state("finished", timeout=120_000)
+    assert 1_000 < int(visitor.fact("chart", "points")) < 4_000
+    losses = [visitor.own("chart").locator(f"dd.{tile}").inner_text() for tile in ("train", "val")]
+    expect(visitor.own("chart").locator(".sample-head input")).to_have_attribute("max", "9")  # all evaluations
+
+    visitor.reload()
+    visitor.expect_state("finished")
+    expect(visitor.own("chart").locator(".step")).to_have_text("4,500 / 4,500")
+    assert 1_000 < int(visitor.fact("chart", "points")) <= 2_000
+    assert losses == [visitor.own("chart").locator(f"dd.{tile}").inner_text() for tile in ("train", "val")]
+    expect(visitor.own("chart").locator(".sample-head input")).to_have_attribute("max", "9")
 
 
 def test_earlier_runs_stand_on_the_same_plot(visitor, small_text):

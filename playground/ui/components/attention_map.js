@@ -2,6 +2,7 @@
 // Head -1 is the average over a layer's heads, layer -1 (then head is -1 too) the average over all.
 
 const AVERAGE = -1;
+const FIRST = [0, 0]; // the head that is locked, as the server has it, when a trace is new
 const REST_MS = 60; // how long the pointer rests before a preview: sweeping over the grid loads nothing
 const GRID_HEIGHT = 520; // about as high as the large map beside it
 const LABEL_FONT = { largest: 12, smallest: 9 };
@@ -60,7 +61,7 @@ async function load() {
   const request = ++state.requests;
   const id = props.value?.id;
   if (!id) return clear(EMPTY);
-  const answer = await ask(() => server.grid(id));
+  const answer = await ask(() => server.grid([id, ...(state.locked ?? FIRST)]));
   if (request !== state.requests) return;
   if (answer.error) return clear(answer.error);
   begin({ ...answer, id, thumbs: unpack(answer.thumbs, Uint8Array) });
@@ -75,22 +76,22 @@ function clear(sentence) {
 }
 
 function begin(trace) {
-  Object.assign(state, { trace, heads: new Map(), shown: null, cell: null, cursor: null });
+  const { layer, head, weights } = trace.first;
+  const heads = new Map([[`${layer},${head}`, Promise.resolve({ weights: unpack(weights, Float32Array) })]]);
+  Object.assign(state, { trace, heads, shown: null, cell: null, cursor: null, locked: FIRST });
+  const sameShape = element.dataset.layers === String(trace.layers) && element.dataset.heads === String(trace.heads);
   Object.assign(element.dataset, { layers: trace.layers, heads: trace.heads, tokens: trace.T });
   ui.note.hidden = true;
   ui.body.hidden = false;
-  buildGrid();
-  buildSelects();
+  styleGrid();
+  if (!sameShape) {
+    buildGrid();
+    buildSelects();
+  }
   buildStrip();
   paintThumbs();
   light(null);
-  const kept = isHead(state.locked) ? state.locked : [0, 0];
-  state.locked = null; // so that the server hears which head of the new trace is locked
-  lock(kept);
-}
-
-function isHead(pair) {
-  return Boolean(pair) && pair[0] < state.trace.layers && pair[1] < state.trace.heads;
+  lock([layer, head]);
 }
 
 function fetchHead(pair) {
@@ -163,11 +164,15 @@ function markShown(pair) {
 
 const thumbs = () => [...ui.grid.querySelectorAll(".am-thumb")];
 
-function buildGrid() {
+function styleGrid() {
   const { layers, heads, side } = state.trace;
   const largest = clamp(Math.floor(GRID_HEIGHT / layers), 44, 130);
   ui.grid.style.gridTemplateColumns = `max-content repeat(${heads}, minmax(28px, ${largest}px))`;
   ui.grid.classList.toggle("am-fine", side > COARSE_SIDE);
+}
+
+function buildGrid() {
+  const { layers, heads } = state.trace;
   ui.grid.replaceChildren(make("span"));
   for (let head = 0; head < heads; head++) ui.grid.append(columnTitle(head));
   for (let layer = 0; layer < layers; layer++) {
@@ -193,10 +198,8 @@ function thumb(layer, head) {
 
 function paintThumbs() {
   const { side, thumbs: levels } = state.trace;
-  thumbs().forEach((button, i) => {
-    const start = i * side * side;
-    drawCells(button.firstChild, side, (cell) => levels[start + cell]);
-  });
+  let next = 0; // they stand in the order in which cells are drawn
+  for (const button of thumbs()) drawCells(button.firstChild, side, () => levels[next++]);
 }
 
 // Only one of a group of buttons is reached with Tab; the arrow keys move on from there.

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 import gradio as gr
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from playground.ui.components.base import component
 
@@ -54,10 +56,12 @@ TEMPLATE = """
 def attention_map(grid: Callable, head: Callable, **kwargs) -> gr.HTML:
     """The component. Its value is `{"id": ...}`, the unguessable name of a trace, or None for the empty state.
 
-    The page asks `grid(id)` for `pack_grid(...)` and `head([id, layer, head])` for `pack_head(...)`; either may return
-    `{"error": sentence}` instead. Everything in the arguments comes from a browser: the functions must check it.
+    The page asks `grid([id, layer, head])` for `pack_grid(...)` with the head that is locked, or another if the trace
+    has none there, and `head([id, layer, head])` for `pack_head(...)`; either may return `{"error": sentence}` instead.
+    Everything in the arguments comes from a browser: the functions must check it.
 
-    It sends `pick` with `{"layer", "head"}`, counted from 0 and -1 for an average, whenever the locked head changes.
+    It sends `pick` with `{"layer", "head"}`, counted from 0 and -1 for an average, whenever the locked head changes;
+    of a new trace that is [0, 0] at first.
 
     On its element stand the facts that tests read: data-layers, -heads, -tokens, -locked and -shown ("layer,head") and
     -painted (how often the large map was painted); on the readout data-query, -key and -weight, counted from 0.
@@ -65,22 +69,28 @@ def attention_map(grid: Callable, head: Callable, **kwargs) -> gr.HTML:
     return component("attention_map", TEMPLATE, server_functions=[grid, head], **kwargs)
 
 
-def pack_grid(weights: np.ndarray, tokens: Sequence) -> dict:
-    """The prompt and a thumbnail of every head, from weights (L, nh, T, T) and the T tokens of `Tokenizer.tokens`.
+def pack_grid(weights: np.ndarray, tokens: Sequence, layer: int, head: int) -> dict:
+    """The prompt, a thumbnail of every head, and one head as `pack_head` has it, so that the page need not ask twice.
+    From weights (L, nh, T, T) and the T tokens of `Tokenizer.tokens`.
 
-    "thumbs" are bytes (L, nh, side, side), the square root of the weight scaled to 0..255: on a linear scale the
-    weights of a long prompt would round to a few of the 256 steps. Only for colours, never for numbers.
+    "thumbs" are bytes (L, nh, side * (side + 1) / 2), row after row up to the diagonal, the square root of the weight
+    scaled to 0..255: on a linear scale the weights of a long prompt would round to a few of the 256 steps. Only for
+    colours, never for numbers.
     """
     n_layer, n_head, T, _ = weights.shape
-    thumbs = np.sqrt(_shrink(weights))
+    small = _shrink(weights)
+    side = small.shape[-1]
+    seen = np.tril(np.ones((side, side), dtype=bool))  # what the causal mask leaves
+    thumbs = np.sqrt(small[..., seen])
     return {
         "layers": n_layer,
         "heads": n_head,
         "T": T,
-        "side": thumbs.shape[-1],
+        "side": side,
         "tokens": [token.text for token in tokens],
         "ids": [int(token.id) for token in tokens],
         "thumbs": _base64((thumbs * 255).round().astype(np.uint8)),
+        "first": pack_head(weights, layer, head),
     }
 
 
@@ -100,11 +110,9 @@ def pack_head(weights: np.ndarray, layer: int, head: int) -> dict:
 
 def _shrink(weights: np.ndarray) -> np.ndarray:
     """At most THUMB_SIDE a side; each cell is the maximum of what it covers, so that a thin diagonal stays visible."""
-    T = weights.shape[-1]
-    if T <= THUMB_SIDE:
+    if weights.shape[-1] <= THUMB_SIDE:
         return weights
-    starts = np.arange(THUMB_SIDE) * T // THUMB_SIDE
-    return np.maximum.reduceat(np.maximum.reduceat(weights, starts, axis=-2), starts, axis=-1)
+    return F.adaptive_max_pool2d(torch.from_numpy(weights), THUMB_SIDE).numpy()  # three times as fast as numpy
 
 
 def _base64(array: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 const POLL_MS = 500;
 const ALIVE_MS = 50000; // a page that shows nothing new still says at least this often that it is there
-const SMALLEST_SHARE = 0.02; // of a new loss in the smoothed one
+const MOST = { train: 2000, val: 1000 }; // points that are kept of a long run; twice as many before they are thinned
 const OTHER_HUES = 5;
 const MARGIN = { left: 44, right: 12, top: 26, bottom: 38 };
 const FONT = "12px system-ui, sans-serif";
@@ -26,7 +26,7 @@ const STEP = 0;
 const LOSS = 1;
 const RATE = 2;
 const NORM = 3;
-const SMOOTH = 4; // added here
+const SMOOTH = 4;
 const SAMPLE = 2;
 
 const find = (selector) => element.querySelector(selector);
@@ -41,6 +41,7 @@ let value = null;
 let latest = {}; // the newest reply
 let train = [];
 let val = [];
+let cursor = 0; // how many steps of the run the page has heard of; of a long run it keeps fewer
 let live = false; // whether there is more to ask for
 let busy = false;
 let askedAt = 0;
@@ -55,7 +56,7 @@ const log = { x: false, y: false };
 let zoom = null; // [from, to] in steps
 let hover = null; // pixels from the left of the canvas
 let drag = null; // {from, to} in pixels
-let pinned = null; // the sample that is looked at; null is the newest
+let pinned = null; // the evaluation whose sample is looked at; null is the newest
 
 // What the last drawing used.
 const picture = document.createElement("canvas"); // all but the crosshair, which moves far more often
@@ -84,6 +85,7 @@ function startOver() {
   latest = {};
   train = [];
   val = [];
+  cursor = 0;
   zoom = null;
   pinned = null;
   updates = 0;
@@ -100,7 +102,7 @@ async function poll() {
   busy = true;
   askedAt = Date.now();
   const asked = value;
-  const reply = await ask(asked.run, train.length);
+  const reply = await ask(asked.run, cursor);
   busy = false;
   if (value !== asked) return poll();
   polls += 1;
@@ -139,25 +141,32 @@ function whatIsDrawn() {
 
 // Takes over the new points; says whether there are new evaluations.
 function absorb(reply) {
-  train.length = Math.min(train.length, reply.cursor);
-  val.length = Math.min(val.length, reply.val_cursor);
-  train = train.concat(reply.train);
-  val = val.concat(reply.val);
+  if (reply.cursor < cursor) {
+    train = train.filter((point) => point[STEP] <= reply.cursor);
+    val = val.filter((point) => point[STEP] <= reply.cursor);
+  }
+  cursor = reply.step;
+  train = thinned(train.concat(reply.train), MOST.train);
+  val = thinned(val.concat(reply.val), MOST.val);
   if (reply.train.length || reply.val.length) updates += 1;
-  smooth();
   return reply.val.length > 0;
 }
 
-// A running average whose memory grows with the run: it keeps up with the steep beginning and is calm later. It starts
-// anew after a loss that is not finite.
-function smooth() {
-  let average = null;
-  train.forEach((point, i) => {
-    const share = Math.max(SMALLEST_SHARE, 1 / (1 + i / 20));
-    if (!Number.isFinite(point[LOSS])) average = null;
-    else average = average === null ? point[LOSS] : average + share * (point[LOSS] - average);
-    point[SMOOTH] = average;
-  });
+// Of twice as many points as there may be: the first, the last, and the lowest and highest of each stretch between, as
+// in curve.py.
+function thinned(points, most) {
+  if (points.length < 2 * most) return points;
+  const kept = new Set([points[0], points.at(-1)]);
+  const stretches = (most - 2) / 2;
+  for (let i = 0; i < stretches; i++) {
+    const [from, to] = [i, i + 1].map((at) => Math.floor((at * points.length) / stretches));
+    const stretch = points.slice(from, to);
+    for (const pick of [Math.min, Math.max]) {
+      const loss = pick(...stretch.map((point) => point[LOSS]));
+      kept.add(stretch.find((point) => point[LOSS] === loss));
+    }
+  }
+  return points.filter((point) => kept.has(point));
 }
 
 // The earlier runs come once each: they do not change any more.
@@ -300,14 +309,19 @@ function otherButton(other) {
   return button;
 }
 
+function samples() {
+  return val.filter((point) => typeof point[SAMPLE] === "string");
+}
+
 function showSample() {
-  const samples = val.filter((point) => typeof point[SAMPLE] === "string");
-  const last = samples.length - 1;
-  if (pinned >= last) pinned = null;
-  const sample = samples[pinned ?? last];
+  const all = samples();
+  const last = all.length - 1;
+  const at = all.includes(pinned) ? all.indexOf(pinned) : last;
+  if (at === last) pinned = null;
+  const sample = all[at];
   slider.hidden = last < 1;
   slider.max = Math.max(0, last);
-  slider.value = pinned ?? Math.max(0, last);
+  slider.value = Math.max(0, at);
   slider.setAttribute("aria-valuetext", sample ? `step ${sample[STEP]}` : "");
   setText(find(".sample-step"), sample ? `step ${whole(sample[STEP])}` : "");
   const none = live ? "The first sample comes with the first evaluation." : "There is no sample of this run.";
@@ -760,7 +774,7 @@ function toggleLog(axis) {
 }
 
 function chooseSample() {
-  pinned = Number(slider.value);
+  pinned = samples()[Number(slider.value)];
   showSample();
 }
 

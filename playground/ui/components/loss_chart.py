@@ -72,9 +72,10 @@ def loss_chart(poll: Callable[[list], dict], **kwargs) -> gr.HTML:
       "gone" nothing else is needed
     - `message`: a sentence for the visitor, or ""
     - `name`, `step`, `max_iters`
-    - `cursor`, `train`: where its points begin, and `[step, loss, learning_rate, grad_norm]` of each from there on;
-      a `cursor` below the one asked for says that the server holds fewer, and the page drops what it has beyond
-    - `val_cursor`, `val`: the same for the evaluations, `[step, loss, sample]`
+    - `cursor`, `train`: where its points begin, and `[step, loss, learning_rate, grad_norm, smoothed_loss]` of each
+      from there on, or of some of them if they are many; the next cursor to ask for is `step`. A `cursor` below the one
+      asked for says that the server holds fewer, and the page drops what it has beyond
+    - `val`: the same for the evaluations, `[step, loss, sample]`
     - `tokens_per_second`, `seconds` so far, `seconds_left` or None
     - `references`: `{"uniform": …, "unigram": …, "bigram": …}` or None
     - `final_loss` over the whole validation part, or None, and `val_tokens`, how many tokens that are
