@@ -15,7 +15,7 @@ from benchmarks.page_client import App
 pytestmark = pytest.mark.browser
 
 LONG = 20_000  # steps; more than any test here waits for
-UNREACHABLE = re.compile("Failed to fetch|net::ERR_|network error")
+UNREACHABLE = re.compile("Failed to fetch|net::ERR_|network error|Connection errored out")
 
 
 def begin(visitor, text: str, **settings: object) -> tuple[str, str]:
