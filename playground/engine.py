@@ -1,8 +1,8 @@
 """Who computes when: all jobs go on at once, in slices of time dealt in turn, and visitors who wait go first.
 
 Jobs are worked on in threads of the page's own process, as many as there are cores, with one torch thread each. What
-decided it (`benchmarks/threads_or_processes.py`: a model of the Small preset in float32 on 2 cores, steps a second of all
-workers together, beside a visitor who looks at attention maps twice a second):
+decided it (`benchmarks/threads_or_processes.py`: a model of the Small preset in float32 on 2 cores, steps a second of
+all workers together, beside a visitor who looks at attention maps twice a second):
 
     workers           torch threads each    steps/s    a click, p95    memory for each worker
     1 thread          1                     9.7        8 ms            the run's own
