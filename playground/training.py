@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from time import perf_counter, time
 
 import torch
@@ -34,6 +35,7 @@ from playground.parallel import ALONE, N_HALVES, Beside, World, here
 from playground.tokenizer import CharTokenizer, Tokenizer, train_tokenizer
 
 ESTIMATE_TOKENS = 8_192  # validation tokens behind each point of the curve; the figure at the end is over all
+ESTIMATE_ERROR = 0.02  # of the loss; about what so few tokens are off
 EVAL_BATCH_TOKENS = 2_048  # tokens in one forward pass of an evaluation; bounds its memory
 TIMED_TOKENS = 4_096  # tokens in the steps by which the time of a run is estimated
 MAX_TIMED_PARAMS = 5_000_000  # of a model that is timed itself; a visitor waits for it
@@ -414,7 +416,9 @@ def make_trainer(
 
 def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[TrainStep]:
     """Steps until the run is finished, or until the loss over the whole validation part reaches the target."""
-    off = 0.0  # by how much the curve's estimate, which is cheap, was too low when the whole part was last looked at
+    # By how much the curve's estimate, which is cheap, is taken to be too low: until the whole part has been looked at
+    # for the first time, it may as well be too high.
+    off = -ESTIMATE_ERROR * (target_val_loss or 0.0)
     while not trainer.finished:
         step = trainer.step()
         yield step
@@ -449,7 +453,7 @@ def _step_seconds(config: ModelConfig, batch_size: int, optimizer: str, beside: 
     corpus, train_config = Corpus("", 0, "", ids, ids, 0), TrainConfig(batch_size=rows, optimizer=optimizer)
     trial = Trainer(config, train_config, corpus, CharTokenizer("ab"), beside=beside)
     ends = [trial.step().seconds for _ in range(4)]  # the first step also allocates, and evaluates
-    return min(end - begin for begin, end in pairwise(ends)) * batch_size / rows
+    return median(end - begin for begin, end in pairwise(ends)) * batch_size / rows
 
 
 def saved_history(file: Path) -> list[TrainStep]:
