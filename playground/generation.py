@@ -66,18 +66,15 @@ def next_token_probs(logits: Tensor, sampling: Sampling) -> Tensor:
         probs[logits.argmax()] = 1.0
         return probs
     scaled = (logits - logits.max()) / sampling.temperature  # the largest is 0, so a tiny temperature cannot overflow
+    if sampling.top_k or sampling.top_p < 1:
+        order = logits.sort(descending=True, stable=True).indices  # the likeliest first
     if sampling.top_k:
-        scaled = scaled.index_fill(0, _likeliest_first(logits)[int(sampling.top_k) :], -math.inf)
+        scaled = scaled.index_fill(0, order[int(sampling.top_k) :], -math.inf)
     probs = scaled.softmax(-1)
     if sampling.top_p < 1:
-        order = _likeliest_first(logits)
         before = probs[order].cumsum(-1) - probs[order]  # probability of all that is likelier
         probs = probs.index_fill(0, order[before >= sampling.top_p], 0.0)
     return probs / probs.sum()
-
-
-def _likeliest_first(logits: Tensor) -> Tensor:
-    return logits.sort(descending=True, stable=True).indices
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:

@@ -7,6 +7,7 @@ over `train()` or the page, decides when.
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -51,8 +52,8 @@ class Diverged(BadInput):
 
 def pick_device(wanted: str = "auto") -> torch.device:
     """The device of this name; "auto" is the fastest that is here. Raises `BadInput` for one that is not."""
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    present = [name for name, is_here in here.items() if is_here]
+    known = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = [name for name, is_here in known.items() if is_here]
     if wanted not in ("auto", *present):
         raise BadInput(f"There is no device {quote(wanted)} here: choose auto, or one of {', '.join(present)}.")
     return torch.device(present[0] if wanted == "auto" else wanted)
@@ -287,11 +288,13 @@ class Trainer:
             else:
                 rng.set_state(state)
         self.model.load_state_dict(part("model."))
+        saved = defaultdict(dict)
+        for key, moment in part("moment.").items():
+            kind, name = key.split(".", 1)
+            saved[name][kind] = moment.to(self.device)
         for name, moments in self._moments():
-            kinds = ("step", "exp_avg", "exp_avg_sq", "momentum")
-            saved = {kind: tensors.get(f"moment.{kind}.{name}") for kind in kinds}
             moments.clear()
-            moments |= {kind: m.to(self.device, copy=True) for kind, m in saved.items() if m is not None}
+            moments |= saved[name]
         self._good = (about["good_step"], {name: w.to(self.device) for name, w in part("good.").items()})
 
     def _moments(self) -> Iterator[tuple[str, dict[str, Tensor]]]:

@@ -2,41 +2,23 @@
 
 from dataclasses import replace
 from functools import partial
-from itertools import product
 
 import pytest
+import test_model
 import torch
 import torch.nn.functional as F
 
 from playground import fused, training
-from playground.config import ACTIVATIONS, NORMS, POSITIONS, ModelConfig, Recipe, TrainConfig
+from playground.config import POSITIONS, ModelConfig, Recipe, TrainConfig
 from playground.corpus import Text, built_in
 from playground.model import GPT, Dropout, attention, causal_mask, rotary_table, rotate
 from playground.training import make_trainer, train
 
-COMBINATIONS = [
-    ModelConfig(
-        vocab_size=23,
-        block_size=8,
-        n_layer=2,
-        n_head=3,
-        n_embd=12,
-        dropout=dropout,
-        position=position,
-        norm=norm,
-        activation=activation,
-        qk_norm=qk_norm,
-        bias=bias,
-    )
-    for position, norm, activation, qk_norm, bias, dropout in product(
-        POSITIONS, NORMS, ACTIVATIONS, (False, True), (False, True), (0.0, 0.3)
-    )
-]
+COMBINATIONS = [replace(config, dropout=dropout) for config in test_model.COMBINATIONS for dropout in (0.0, 0.3)]
 
 
 def name_of(config: ModelConfig) -> str:
-    switches = [name for name in ("qk_norm", "bias", "dropout") if getattr(config, name)]
-    return "-".join([config.position, config.norm, config.activation, *switches])
+    return test_model.name_of(config) + ("-dropout" if config.dropout else "")
 
 
 def random_model(config: ModelConfig) -> GPT:

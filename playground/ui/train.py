@@ -62,11 +62,8 @@ HINTS = {
     "seed": "same seed, same run",
 }
 
-HINTS_BY_STATE = {
-    "running": "Pause to look inside it.",
-    "pausing": "Measuring the loss over the whole validation part.",
-    "stopping": "Measuring the loss over the whole validation part.",
-}
+MEASURING = "Measuring the loss over the whole validation part."
+HINTS_BY_STATE = {"running": "Pause to look inside it.", "pausing": MEASURING, "stopping": MEASURING}
 
 RUN_SETTINGS = ("dropout", *(f.name for f in fields(TrainConfig)))  # what fine-tuning leaves to choose
 
