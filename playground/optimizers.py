@@ -78,7 +78,8 @@ class Muon(torch.optim.Optimizer):
             together.unflatten(1, (n_inside, -1)).flatten(0, 1)
         )  # (n · n_inside, rows / n_inside, columns)
         rows, columns = steps.shape[1:]
-        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+        if weight_decay:
+            torch._foreach_mul_(matrices, 1 - lr * weight_decay)
         torch._foreach_add_(matrices, list(steps.view_as(together)), alpha=-lr * max(1.0, rows / columns) ** 0.5)
 
     def _momentum(self, p: Tensor) -> Tensor:
@@ -103,7 +104,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
-    x = (x / (ROOM * x.norm(dim=(1, 2), keepdim=True)).clamp(min=1e-7)).bfloat16()
+    x = (x / (ROOM * x.norm(dim=(1, 2), keepdim=True)).clamp(min=1e-7)).to(torch.bfloat16).contiguous()
     for a, b, c in POLYNOMIALS:
         square = x @ x.mT
         polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)  # b X Xᵀ + c (X Xᵀ)²

@@ -36,7 +36,7 @@ from playground.parallel import ALONE, N_HALVES, Beside, World, here
 from playground.tokenizer import CharTokenizer, Tokenizer, train_tokenizer
 
 ESTIMATE_TOKENS = 8_192  # validation tokens behind each point of the curve; the figure at the end is over all
-ESTIMATE_ERROR = 0.02  # of the loss; about what so few tokens are off
+ESTIMATE_ERROR = 0.01  # of the loss; about what so few tokens are off
 EVAL_BATCH_TOKENS = 2_048  # tokens in one forward pass of an evaluation; bounds its memory
 TIMED_TOKENS = 4_096  # tokens in the steps by which the time of a run is estimated
 MAX_TIMED_PARAMS = 5_000_000  # of a model that is timed itself; a visitor waits for it
@@ -98,8 +98,14 @@ class BatchLoss(nn.Module):
         return batch_loss(self.model, x, y, self.dtype)
 
 
-def full_loss(model: GPT, ids: Tensor, max_tokens: int | None = None, beside: Beside = here) -> float:
-    """Mean cross-entropy of the model on `ids`, in nats a token, in float32.
+def full_loss(
+    model: GPT,
+    ids: Tensor,
+    max_tokens: int | None = None,
+    beside: Beside = here,
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Mean cross-entropy of the model on `ids`, in nats a token, with matrices multiplied in `dtype`.
 
     Every token but the first is predicted once, in windows of `block_size` that do not overlap. With `max_tokens`, only
     about that many are, in windows spread evenly over the text. Somebody `beside` takes every other batch.
@@ -107,8 +113,8 @@ def full_loss(model: GPT, ids: Tensor, max_tokens: int | None = None, beside: Be
     batches = _windows(ids, model.config.block_size, max_tokens)
     was_training = model.training
     model.eval()
-    others = beside(partial(_total_loss, model, batches[1::2]))
-    total = _total_loss(model, batches[::2]) + others.result()
+    others = beside(partial(_total_loss, model, batches[1::2], dtype))
+    total = _total_loss(model, batches[::2], dtype) + others.result()
     model.train(was_training)
     return total / sum(x.numel() for x, _ in batches)
 
@@ -130,9 +136,9 @@ def _windows(ids: Tensor, block_size: int, max_tokens: int | None) -> list[tuple
 
 
 @torch.inference_mode()
-def _total_loss(model: GPT, batches: list[tuple[Tensor, Tensor]]) -> float:
+def _total_loss(model: GPT, batches: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> float:
     device = next(model.parameters()).device
-    return sum(batch_loss(model, x.to(device), y.to(device)).item() * x.numel() for x, y in batches)
+    return sum(batch_loss(model, x.to(device), y.to(device), dtype).item() * x.numel() for x, y in batches)
 
 
 class Trainer:
@@ -164,6 +170,7 @@ class Trainer:
         self.config, self.train_config = config, train_config
         self.corpus, self.tokenizer, self.start, self.sampler = corpus, tokenizer, start, sampler
         self.device, self.beside, self.world = pick_device(device), beside, world
+        self.dtype = training_dtype(self.device)
         self.data_rng = torch.Generator().manual_seed(train_config.seed)  # which rows a batch has
         self.model = GPT(config, torch.Generator().manual_seed(train_config.seed))
         if start:
@@ -201,7 +208,7 @@ class Trainer:
         self._move(learning_rate)
         val_loss = sample = None
         if step == 1 or step % config.eval_interval == 0 or step == config.max_iters:
-            val_loss = full_loss(self.model, self.corpus.val, ESTIMATE_TOKENS, self.beside)
+            val_loss = full_loss(self.model, self.corpus.val, ESTIMATE_TOKENS, self.beside, self.dtype)
             self._stop_unless_finite(val_loss)
             sample = self._write_sample()
         self.seconds += perf_counter() - started
@@ -320,7 +327,7 @@ class Trainer:
             for module in model.modules():
                 if isinstance(module, Dropout):
                     module.generator = rngs[i]
-            losses.append(BatchLoss(model, training_dtype(self.device)))
+            losses.append(BatchLoss(model, self.dtype))
         if self.world.size > 1:
             losses = [DistributedDataParallel(loss, forward_sync_buffers=False) for loss in losses]
         return losses, rngs

@@ -1,11 +1,13 @@
 """Settings: what is refused and why, and the counts of parameters, memory and work against what really happens."""
 
+import gc
 import math
 import re
 from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
+from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -195,20 +197,21 @@ def test_swiglu_is_about_as_large_as_the_others():
     assert ModelConfig(n_embd=128, activation="swiglu").n_hidden == 352  # 341.3, rounded up
 
 
+def storages() -> dict[int, int]:
+    """Every piece of memory that tensors are alive in, and its bytes."""
+    gc.collect()
+    alive = [thing.untyped_storage() for thing in gc.get_objects() if type(thing) in (torch.Tensor, nn.Parameter)]
+    return {storage.data_ptr(): storage.nbytes() for storage in alive}
+
+
 def activation_bytes(model: GPT, idx: torch.Tensor) -> int:
-    """What autograd keeps of a forward pass for the backward pass, each storage counted once, without the weights."""
-    ours = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-    kept = {}
-
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in ours:
-            kept[storage.data_ptr()] = tensor, storage.nbytes()  # held, so that no address is used twice
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        fused.loss(model, idx, idx, torch.bfloat16)
-    return sum(n_bytes for _, n_bytes in kept.values())
+    """What a forward pass keeps for the backward pass: all memory that was not there before, autograd's included."""
+    before, kept = storages(), []
+    with saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        loss = fused.loss(model, idx, idx, torch.bfloat16)
+    assert loss.requires_grad and kept
+    after = storages()
+    return sum(n_bytes for place, n_bytes in after.items() if place not in before)
 
 
 # Attention scores, T for each head and token, are most of what a wide context takes.

@@ -1,5 +1,6 @@
 """The model's loss in fewer passes: against the model itself, each part against torch's, bfloat16 against float32."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -97,12 +98,22 @@ def test_in_evaluation_nothing_is_dropped():
     assert evaluated.item() == pytest.approx(plain.item(), rel=1e-5)
 
 
-# --- Each part against torch, in float64 where it allows for it -------------------------------------------------------
+# --- Each part against torch and its autograd, in float64 -------------------------------------------------------------
 
 
 def random(*shape: int, seed: int = 1) -> torch.Tensor:
-    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return x.requires_grad_()
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def assert_same(ours: torch.Tensor, back: Callable, plain: Callable, *inputs: torch.Tensor) -> None:
+    """A part computes what `plain` does, and its `back` returns the gradients by the inputs, one after the other."""
+    inputs = [x.clone().requires_grad_() for x in inputs]
+    expected = plain(*inputs)
+    torch.testing.assert_close(ours, expected.detach())
+    pull = random(*ours.shape, seed=9).to(ours.dtype)
+    gradients = back(pull.clone())
+    gradients = [gradients] if isinstance(gradients, torch.Tensor) else list(gradients)
+    torch.testing.assert_close(gradients, list(torch.autograd.grad(expected, inputs, pull)))
 
 
 def swiglu(both: torch.Tensor) -> torch.Tensor:
@@ -110,79 +121,99 @@ def swiglu(both: torch.Tensor) -> torch.Tensor:
     return F.silu(gate) * x
 
 
-@pytest.mark.parametrize(
-    ("ours", "plain"),
-    [
-        (fused.GELU, partial(F.gelu, approximate="tanh")),
-        (fused.SquaredReLU, lambda x: F.relu(x).square()),
-        (fused.SwiGLU, swiglu),
-    ],
-)
+ACTIVATIONS = [
+    (fused.gelu, partial(F.gelu, approximate="tanh")),
+    (fused.squared_relu, lambda x: F.relu(x).square()),
+    (fused.swiglu, swiglu),
+]
+
+
+@pytest.mark.parametrize(("ours", "plain"), ACTIVATIONS)
 def test_activations_are_torchs(ours, plain):
-    x = random(5, 4, 6)
-    torch.testing.assert_close(ours.apply(x), plain(x))
-    assert torch.autograd.gradcheck(ours.apply, x)
+    x = random(20, 6)
+    assert_same(*ours(x), plain, x)
 
 
-@pytest.mark.parametrize(
-    ("ours", "plain"), [(fused.GELU, partial(F.gelu, approximate="tanh")), (fused.SquaredReLU, lambda x: x.relu() ** 2)]
-)
+@pytest.mark.parametrize(("ours", "plain"), ACTIVATIONS)
 def test_activations_of_numbers_far_out(ours, plain):
     """Where a gate is open or shut for good, and no gradient may become something that is no number."""
-    one, other = (torch.tensor([-300.0, -30, -3, 0, 3, 30, 300], requires_grad=True) for _ in range(2))
-    ours.apply(one).sum().backward()
-    plain(other).sum().backward()
-    torch.testing.assert_close(ours.apply(one), plain(other))
-    torch.testing.assert_close(one.grad, other.grad)
+    far = torch.tensor([[-300.0, -30, -3, 0, 3, 30, 300, 1]])
+    assert_same(*ours(far), plain, far)
 
 
 def test_rotation_is_the_models():
     x, table = random(2, 3, 2, 5, 6), [t.double() for t in rotary_table(5, 6)]
-    torch.testing.assert_close(fused.Rotate.apply(x, *table), rotate(x, *table))
-    assert torch.autograd.gradcheck(lambda x: fused.Rotate.apply(x, *table), x)
+    assert_same(*fused.turn(x, *table), lambda x: rotate(x, *table), x)
 
 
-@pytest.mark.parametrize("drops", [False, True])
-def test_attention_is_the_models(drops):
+def dropout(p: float) -> Dropout:
+    """Every call makes one that draws the same."""
+    module = Dropout(p)
+    module.generator = torch.Generator().manual_seed(1)
+    return module
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3])
+def test_attention_is_the_models(p):
     q, k, v = (random(2, 3, 5, 4, seed=seed) for seed in range(3))
-    keep = (random(2, 3, 5, 5, seed=4) > 0) * 2.0 if drops else None
+    y, back = fused.gather(q, k, v, dropout(p))
 
-    def ours(q, k, v):
-        return fused.Attention.apply(q, k, v, causal_mask(5), keep)
+    def back_to_each(grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        grad_qk, grad_v = back(grad)
+        return *grad_qk, grad_v
 
-    plain, _ = attention(q, k, v, causal_mask(5), lambda weights: weights * keep if drops else weights)
-    torch.testing.assert_close(ours(q, k, v), plain)
-    assert torch.autograd.gradcheck(ours, (q, k, v))
+    assert_same(y, back_to_each, lambda q, k, v: attention(q, k, v, causal_mask(5), dropout(p))[0], q, k, v)
 
 
 def test_attention_takes_numbers_that_do_not_lie_side_by_side():
     qkv = random(2, 5, 3, 3, 4).permute(2, 0, 3, 1, 4)  # as the model cuts them out of one matrix
-    expected, _ = attention(*qkv, causal_mask(5))
-    torch.testing.assert_close(fused.Attention.apply(*qkv, causal_mask(5), None), expected)
+    y, back = fused.gather(*qkv, dropout(0.0))
+    torch.testing.assert_close(y, attention(*qkv, causal_mask(5))[0])
+    assert back(random(2, 5, 3, 4).transpose(1, 2))[0].shape == (2, 2, 3, 5, 4)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 def test_rms_norm_is_torchs(scale):
     """For vectors so short that `eps` counts, and for long ones."""
-    data, weight = random(3, 5, 8).float().detach() * scale, random(8, seed=2).float().detach()
-    pull = random(3, 5, 8, seed=3).float().detach()
-    x, w, plain_x, plain_w = (tensor.clone().requires_grad_() for tensor in (data, weight, data, weight))
-    ours = fused.RMSNorm.apply(x, w[None], 1e-6, torch.float32)
-    plain = F.rms_norm(plain_x, (8,), plain_w, 1e-6)
-    (ours * pull).sum().backward()
-    (plain * pull).sum().backward()
-    for one, other in ((ours, plain), (x.grad, plain_x.grad), (w.grad, plain_w.grad)):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
+    x, weight = random(15, 8) * scale, random(8, seed=2)
+    y, back = fused.rms_norm(x, weight[None], 1e-6)
+
+    def back_to_each(grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        grad_x, grad_weight = back(grad)
+        return grad_x, grad_weight[0]
+
+    assert_same(y, back_to_each, lambda x, weight: F.rms_norm(x, (8,), weight, 1e-6), x, weight)
 
 
-def test_linear_is_torchs():
-    x, weight = random(3, 5, 8), random(6, 8, seed=2)
-    torch.testing.assert_close(fused.Linear.apply(x, weight), F.linear(x, weight))
-    pull = random(3, 5, 6, seed=3)
-    ours = torch.autograd.grad((fused.Linear.apply(x, weight) * pull).sum(), (x, weight))
-    plain = torch.autograd.grad((F.linear(x, weight) * pull).sum(), (x, weight))
-    torch.testing.assert_close(ours[0], plain[0])
-    torch.testing.assert_close(ours[1], plain[1], rtol=1e-5, atol=1e-5)  # a weight's gradient is float32 at best
+def test_queries_and_keys_are_normalised_by_weights_of_their_own():
+    q_norm, k_norm = (torch.nn.RMSNorm(4, eps=1e-6, dtype=torch.float64) for _ in range(2))
+    q_norm.weight.data, k_norm.weight.data = random(4, seed=1), random(4, seed=2)
+    qk, learned = random(2, 3, 2, 5, 4), {}
+    y, back = fused.norm_heads(q_norm, k_norm, qk, learned)
+
+    def back_to_each(grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return back(grad), learned[q_norm.weight], learned[k_norm.weight]
+
+    def plain(qk: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        return torch.stack([F.rms_norm(x, (4,), weight, 1e-6) for x, weight in zip(qk, weights, strict=True)])
+
+    assert_same(y, back_to_each, plain, qk, q_norm.weight.detach(), k_norm.weight.detach())
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_layer_norm_is_torchs(has_bias):
+    x, *weights = random(15, 8), random(8, seed=2), *([random(8, seed=3)] if has_bias else [])
+    bias = weights[1] if has_bias else None
+    y, back = fused.layer_norm(x, weights[0], bias, 1e-5)
+    assert_same(y, back, lambda x, weight, bias=None: F.layer_norm(x, (8,), weight, bias, 1e-5), x, *weights)
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_linear_is_torchs(has_bias):
+    module, x, learned = torch.nn.Linear(8, 6, bias=has_bias).requires_grad_(False), random(15, 8).float(), {}
+    y, back = fused.linear(module, x, learned)
+    weights = list(module.parameters())
+    assert_same(y, lambda grad: (back(grad), *(learned[weight] for weight in weights)), F.linear, x, *weights)
 
 
 # --- In bfloat16 ------------------------------------------------------------------------------------------------------
@@ -214,10 +245,10 @@ def test_bfloat16_leaves_the_weights_and_the_residual_stream_as_they_are():
     norm = fused.norm
     x, y = random_batch(config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "norm", lambda module, x, dtype: seen.append(x.detach()) or norm(module, x, dtype))
+        patch.setattr(fused, "norm", lambda module, x, *rest: seen.append(x) or norm(module, x, *rest))
         fused.loss(model, x, y, torch.bfloat16)
     assert len(seen) == 2 * config.n_layer + 1
-    assert all(torch.equal(stream, model.wte.weight[x]) for stream in seen)
+    assert all(torch.equal(stream, model.wte.weight[x.flatten()]) for stream in seen)
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 

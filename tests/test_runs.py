@@ -677,7 +677,7 @@ def assert_last_good_is_kept(run: Run, kept: Checkpoint, text: Text, step: int) 
     assert kept.name == run.name and kept.step == run.progress().step == step
     assert all(weight.isfinite().all() for weight in kept.weights.values())
     assert kept.val_loss == run.progress().final_loss == full_loss(kept.model, corpus_of(text, kept).val)
-    assert kept.val_loss == kept.history[-1].val_loss
+    assert kept.val_loss == pytest.approx(kept.history[-1].val_loss, rel=1e-3)  # estimated in what the run trains in
     wait_until(lambda: not (run.folder / STATE).exists() and not (run.folder / START).exists(), "the room")
 
 

@@ -428,11 +428,9 @@ def test_evaluations_come_when_they_are_due(small_text, small_recipe):
     assert [step.step for step in steps if step.val_loss is not None] == [1, 10, 20, 25]
     assert [step.step for step in steps if step.sample == "sample"] == [1, 10, 20, 25]
     assert len(trainer.corpus.val) < ESTIMATE_TOKENS  # so the last estimate is over the whole part
-    assert (
-        steps[-1].val_loss
-        == trainer.val_loss()
-        == pytest.approx(loss_by_hand(trainer.model.eval(), trainer.corpus.val))
-    )
+    by_hand = loss_by_hand(trainer.model.eval(), trainer.corpus.val)
+    assert trainer.val_loss() == pytest.approx(by_hand)  # in float32; the estimate is in what the run trains in
+    assert steps[-1].val_loss == pytest.approx(by_hand, rel=1e-5 if trainer.dtype == torch.float32 else 1e-3)
 
 
 # --- Stopping early ---------------------------------------------------------------------------------------------------
@@ -451,7 +449,7 @@ def test_only_the_loss_over_the_whole_part_decides(small_text, small_recipe, mon
     estimates = iter([2.1, 1.9, 1.8, 1.6])  # at steps 1, 5, 10 and 15
     true_losses = iter([2.25, 1.95])  # at step 5, 0.35 above the estimate, which then has to reach 1.65
 
-    def pretended_loss(model, ids, max_tokens=None, beside=here):
+    def pretended_loss(model, ids, max_tokens=None, beside=here, dtype=None):
         return next(estimates if max_tokens else true_losses)
 
     monkeypatch.setattr(training, "full_loss", pretended_loss)
