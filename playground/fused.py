@@ -7,7 +7,8 @@ the model takes as few passes as torch's operations allow, and says itself how a
 
 So every part returns two things: what it computes, and a function `back`, which takes the loss's gradient by that and
 returns the gradient by the part's input. What `back` needs it remembers; what the part's weights learn it puts into
-`learned`. Autograd sees all layers as one operation.
+`learned`. Autograd sees all layers as one operation; the price is that all their gradients come at once, so that of
+several processes none can send the first while it computes the next.
 
 Matrices are multiplied in `dtype`. In bfloat16, where the processor has instructions for it, that is two to four times
 as fast as in float32; the weights themselves, the residual stream, and all that is done number by number stay float32.
@@ -55,21 +56,25 @@ class Logits(Function):
             for part in (attend, think):
                 y, back = part(block, x, T, dtype, learned)
                 x = x + y
-                if ctx.needs_input_grad[0]:
+                if ctx.needs_input_grad[0]:  # of a weight this is true even where no gradient is wanted
                     backs.append(back)
         x, back_norm = norm(model.ln_f, x, dtype, learned)
         logits, back_head = linear(model.lm_head, x, learned)
-        ctx.backs, ctx.learned, ctx.weights, ctx.T, ctx.dtype = backs, learned, weights, T, dtype
-        ctx.last = lambda grad: back_norm(back_head(grad))
+        ctx.last, ctx.backs, ctx.learned = lambda grad: back_norm(back_head(grad)), backs, learned
+        ctx.weights, ctx.T, ctx.dtype = weights, T, dtype
         return logits.float()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        grad = ctx.last(grad.to(ctx.dtype))  # (N, C)
+        if ctx.last is None:
+            raise RuntimeError("A loss can be differentiated only once: what its gradient needs is gone by then.")
+        grad, ctx.last = ctx.last(grad.to(ctx.dtype)), None  # (N, C)
         while ctx.backs:
             grad = grad + ctx.backs.pop()(grad.to(ctx.dtype))  # popped, so that what it remembers goes
-        return grad.unflatten(0, (-1, ctx.T)), None, None, *(ctx.learned[weight] for weight in ctx.weights)
+        # Popped as well: what nobody else holds becomes `weight.grad` without a copy.
+        gradients = [ctx.learned.pop(weight) for weight in ctx.weights]
+        return grad.unflatten(0, (-1, ctx.T)), None, None, *gradients
 
 
 # ---- The parts, in the order of model.py -----------------------------------------------------------------------------
@@ -103,6 +108,8 @@ def _by_head(qkv: Tensor, T: int, n_head: int) -> Tensor:
 
 def look(attn: CausalSelfAttention, qk: Tensor, learned: Learned) -> tuple[Tensor, Back]:
     """Queries and keys (2, B, nh, T, hs), normalised and turned by their position: both at once."""
+    if isinstance(attn.q_norm, nn.Identity) and not attn.rotary:
+        return qk, _unchanged
     dtype, T = qk.dtype, qk.size(3)
     qk = qk.to(torch.float32, memory_format=torch.contiguous_format)
     back_norm = back_turn = _unchanged

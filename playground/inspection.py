@@ -1,17 +1,26 @@
-"""Looking inside: one traced forward pass of a checkpoint, and what every head did in it."""
+"""Looking inside: traced forward passes of a checkpoint, and what every head and every layer did in them.
+
+Letters in the shape comments as in model.py; L is the number of layers.
+"""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from playground.checkpoint import Checkpoint
+from playground.errors import BadInput
 from playground.generation import encode_prompt
 from playground.model import Trace
 from playground.tokenizer import Token
 
 MAX_WEIGHTS = 2**26  # attention weights in one inspection, 256 MB of them; a visitor may upload any shape of model
+PROBE_ROWS, PROBE_PERIOD = 16, 16  # the repeated sequences by which heads are told apart
+NEAR = 4  # tokens; a head that stays within so many is local
+CLEAR = 0.4  # of its attention, from which on a head has a badge
+EVEN = 0.9  # of the highest entropy: a head that looks everywhere alike
 
 
 @dataclass(frozen=True)
@@ -20,11 +29,10 @@ class Inspection:
 
     tokens: list[Token]  # the T tokens that the model saw
     n_dropped: int  # tokens at the prompt's beginning that did not fit into the context
-    attention: np.ndarray  # (n_layer, nh, T, T) float32; row q, column k: how much query q attends to key k
+    attention: np.ndarray  # (L, nh, T, T) float32; row q, column k: how much query q attends to key k
     logits: np.ndarray  # (T, V) float32
 
 
-@torch.inference_mode()
 def inspect(checkpoint: Checkpoint, prompt: str) -> Inspection:
     """Traces the model on the prompt, or on as many of its last tokens as fit. `BadInput` if it knows none of them."""
     ids = encode_prompt(checkpoint.tokenizer, prompt)
@@ -32,7 +40,144 @@ def inspect(checkpoint: Checkpoint, prompt: str) -> Inspection:
     config = checkpoint.config
     longest = min(config.block_size, math.isqrt(MAX_WEIGHTS // (config.n_layer * config.n_head)))
     dropped = max(0, len(ids) - longest)
-    trace = Trace()
-    logits = checkpoint.model(torch.tensor([ids[dropped:]]), trace)[0]  # (T, V)
-    attention = torch.cat(trace.attention).numpy()  # (n_layer, nh, T, T): the batch of 1 makes way for the layers
+    trace, logits = _traced(checkpoint, ids[dropped:], "attention")
+    attention = torch.cat(trace.attention).numpy()  # (L, nh, T, T): the batch of 1 makes way for the layers
     return Inspection(tokens[dropped:], dropped, attention, logits.numpy())
+
+
+@torch.inference_mode()
+def _traced(checkpoint: Checkpoint, ids: list[int], *names: str) -> tuple[Trace, Tensor]:
+    """A forward pass over one row of tokens: the record of what is named, and the logits (T, V)."""
+    trace = Trace(names)
+    return trace, checkpoint.model(torch.tensor([ids]), trace)[0]
+
+
+# ---- One head, step by step ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HeadStages:
+    """How one head came to its output for T tokens. Scores and masks are worked out here, the rest is the model's."""
+
+    query: np.ndarray  # (T, hs) what each token looks for, as it is compared
+    key: np.ndarray  # (T, hs): what it can be found by
+    value: np.ndarray  # (T, hs): what it gives to those who look at it
+    scores: np.ndarray  # (T, T): query · key
+    scaled: np.ndarray  # (T, T): scores / √hs
+    masked: np.ndarray  # (T, T): minus infinity where the key comes after the query
+    weights: np.ndarray  # (T, T): softmax of each row, as the model computed it
+    output: np.ndarray  # (T, hs): weights @ value, as the model computed it
+
+
+def head_stages(checkpoint: Checkpoint, ids: list[int], layer: int, head: int) -> HeadStages:
+    """The stages of one head, `layer` and `head` counted from 0, on a row of tokens."""
+    names = ("q", "k", "v", "attention", "gathered")
+    trace, _ = _traced(checkpoint, ids, *names)
+    query, key, value, weights, output = (getattr(trace, name)[layer][0, head].numpy() for name in names)
+    scores = query @ key.T
+    scaled = scores / math.sqrt(query.shape[1])
+    future = np.triu(np.ones_like(scores, dtype=bool), k=1)
+    masked = np.where(future, -np.inf, scaled).astype(np.float32)
+    return HeadStages(query, key, value, scores, scaled, masked, weights, output)
+
+
+# ---- The residual stream ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What the model would say at each place of one token's residual stream, if it ended there.
+
+    Places are the embedding and then the stream after each layer's attention and MLP: 2 L + 1 of them.
+    """
+
+    top_ids: np.ndarray  # (places, n): the most likely next tokens
+    top_probs: np.ndarray  # (places, n)
+    length: np.ndarray  # (places,): the norm of what was added there to the stream; of the embedding at first
+
+
+def logit_lens(checkpoint: Checkpoint, ids: list[int], position: int = -1, n: int = 5) -> Lens:
+    """The logit lens (nostalgebraist 2020): the model's own last norm and head, applied all along the stream."""
+    seen = ids[: position % len(ids) + 1]  # what comes after a token does not change it
+    trace, _ = _traced(checkpoint, seen, "stream")
+    stream = torch.cat(trace.stream)[:, -1]  # (places, C)
+    with torch.inference_mode():
+        logits = checkpoint.model.lm_head(checkpoint.model.ln_f(stream))  # (places, V)
+    top = logits.softmax(-1).topk(min(n, logits.size(1)))
+    length = torch.cat([stream[:1], stream.diff(dim=0)]).norm(dim=-1)
+    if not (length.isfinite().all() and top.values.isfinite().all()):
+        raise BadInput("The numbers inside this model are too large to be shown: train it again, or choose another.")
+    return Lens(top.indices.numpy(), top.values.numpy(), length.numpy())
+
+
+# ---- What each head is for -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """How much of its attention each head gives to what, 0 to 1, and how its attention is spread; each (L, nh).
+
+    Measured on random tokens that are repeated once: what they mean tells a head little about where to look.
+    """
+
+    previous: np.ndarray  # to the token before
+    first: np.ndarray  # to the row's first token
+    same: np.ndarray  # in the second half: to the same token in the first
+    induction: np.ndarray  # in the second half: to what came after the same token in the first
+    local: np.ndarray  # to itself and the NEAR tokens before it; 0 where a context is too short to tell
+    uniform: np.ndarray  # entropy as a share of the highest possible
+    entropy: np.ndarray  # bits
+    reach: np.ndarray  # tokens back, on average
+
+    def badge(self, layer: int, head: int) -> str:
+        """What this head is for: the most special of what is clearly so, or "" for a head that is nothing of it."""
+        for name in ("induction", "same", "previous", "first", "uniform", "local"):
+            if getattr(self, name)[layer, head] >= (EVEN if name == "uniform" else CLEAR):
+                return name
+        return ""
+
+
+@torch.inference_mode()
+def head_scores(checkpoint: Checkpoint) -> HeadScores:
+    """Scores every head on random tokens of the model's vocabulary, the same ones every time."""
+    ids = repeated_tokens(checkpoint)  # (B, 2P)
+    trace = Trace(("attention",))
+    checkpoint.model(ids, trace)
+    weights = torch.stack([layer.mean(0) for layer in trace.attention])  # (L, nh, T, T)
+    if not weights.isfinite().all():
+        raise BadInput("The numbers inside this model are too large to be shown: train it again, or choose another.")
+    T, P = ids.size(1), ids.size(1) // 2
+    q, k = torch.arange(T)[:, None], torch.arange(T)[None]
+
+    def share(looked_at: Tensor, queries: slice) -> np.ndarray:
+        """How much of the attention of these queries goes to the keys that are marked in `looked_at` (T, T)."""
+        return (weights * looked_at)[:, :, queries].sum(-1).mean(-1).numpy()
+
+    later, second = slice(1, T), slice(P, T)
+    logs = torch.stack([_entropy(layer).mean(0) for layer in trace.attention])  # (L, nh, T) bits
+    return HeadScores(
+        previous=share(k == q - 1, later),
+        first=share(k == 0, later),
+        same=share(k == q - P, second),
+        induction=share(k == q - P + 1, second),
+        local=share((k <= q) & (k >= q - NEAR), slice(2 * NEAR, T)) if T >= 4 * NEAR else np.zeros(weights.shape[:2]),
+        uniform=(logs[:, :, 1:] / torch.arange(2, T + 1).log2()).mean(-1).numpy(),
+        entropy=logs[:, :, later].mean(-1).numpy(),
+        reach=(weights * (q - k)).sum(-1)[:, :, later].mean(-1).numpy(),
+    )
+
+
+def repeated_tokens(checkpoint: Checkpoint) -> Tensor:
+    """Rows of random tokens that are repeated once, (B, 2P); no token comes twice in a half if there are enough."""
+    config, generator = checkpoint.config, torch.Generator().manual_seed(0)
+    period = min(PROBE_PERIOD, config.block_size // 2)
+    n_weights = config.n_layer * config.n_head * (2 * period) ** 2  # of a row
+    rows = min(PROBE_ROWS, max(1, MAX_WEIGHTS // n_weights))
+    shuffled = [torch.randperm(config.vocab_size, generator=generator) for _ in range(rows)]
+    half = torch.stack([ids.repeat(math.ceil(period / len(ids)))[:period] for ids in shuffled])  # (B, P)
+    return half.repeat(1, 2)
+
+
+def _entropy(weights: Tensor) -> Tensor:
+    """Of each distribution (…, T), in bits."""
+    return -torch.special.xlogy(weights, weights).sum(-1) / math.log(2)

@@ -95,9 +95,23 @@ def causal_mask(length: int) -> Tensor:
 
 @dataclass
 class Trace:
-    """A record of one forward pass. Give it to `GPT.forward`; each layer appends what it computed, detached."""
+    """A record of one forward pass. Give it to `GPT.forward`; each layer appends what it computed, detached.
 
+    With `only` some names, the rest is not kept: of a large model and a long prompt it would be much.
+    """
+
+    only: tuple[str, ...] = ("stream", "q", "k", "v", "attention", "gathered")
+    stream: list[Tensor] = field(default_factory=list)  # (B, T, C): the tokens embedded, then after each part added
+    q: list[Tensor] = field(default_factory=list)  # n_layer tensors (B, nh, T, hs), as they are compared
+    k: list[Tensor] = field(default_factory=list)  # likewise
+    v: list[Tensor] = field(default_factory=list)  # likewise
     attention: list[Tensor] = field(default_factory=list)  # n_layer tensors (B, nh, T, T); each row sums to 1
+    gathered: list[Tensor] = field(default_factory=list)  # n_layer tensors (B, nh, T, hs): what every head outputs
+
+    def record(self, **computed: Tensor) -> None:
+        for name in self.only:
+            if name in computed:
+                getattr(self, name).append(computed[name].detach())
 
 
 def attention(
@@ -173,7 +187,7 @@ class CausalSelfAttention(nn.Module):
             q, k = rotate(q, self.cos[:T], self.sin[:T]), rotate(k, self.cos[:T], self.sin[:T])
         y, weights = attention(q, k, v, self.mask[:T, :T], self.attn_dropout)  # (B, nh, T, hs), (B, nh, T, T)
         if trace is not None:
-            trace.attention.append(weights.detach())
+            trace.record(q=q, k=k, v=v, attention=weights, gathered=y)
         y = y.transpose(1, 2).reshape(B, T, C)  # the heads' outputs side by side again
         return self.resid_dropout(self.c_proj(y))
 
@@ -222,8 +236,13 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), trace)
-        return x + self.mlp(self.ln_2(x))  # (B, T, C)
+        x = x + self.attn(self.ln_1(x), trace)  # (B, T, C)
+        if trace is not None:
+            trace.record(stream=x)
+        x = x + self.mlp(self.ln_2(x))
+        if trace is not None:
+            trace.record(stream=x)
+        return x
 
 
 # ---- 7. The model and its language-model head ------------------------------------------------------------------------
@@ -265,6 +284,8 @@ class GPT(nn.Module):
         if idx.size(1) > self.config.block_size:
             raise ValueError(f"{idx.size(1)} tokens do not fit into a context of {self.config.block_size}")
         x = self.dropout(self.wpe(self.wte(idx)))  # (B, T, C)
+        if trace is not None:
+            trace.record(stream=x)
         for block in self.h:
             x = block(x, trace)
         return self.lm_head(self.ln_f(x))  # (B, T, V)

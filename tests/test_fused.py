@@ -98,6 +98,33 @@ def test_in_evaluation_nothing_is_dropped():
     assert evaluated.item() == pytest.approx(plain.item(), rel=1e-5)
 
 
+def test_a_loss_is_differentiated_only_once():
+    model = random_model(COMBINATIONS[0])
+    loss = fused.loss(model, *random_batch(COMBINATIONS[0]), torch.float32)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="only once"):
+        loss.backward()
+
+
+def test_gradients_are_taken_over_without_a_copy(monkeypatch):
+    model, kept, linear = random_model(COMBINATIONS[0]), {}, fused.linear
+
+    def watched(module, x, learned):
+        y, back = linear(module, x, learned)
+
+        def back_and_keep(grad):
+            grad = back(grad)
+            kept[module.weight] = learned[module.weight].data_ptr()
+            return grad
+
+        return y, back_and_keep
+
+    monkeypatch.setattr(fused, "linear", watched)
+    fused.loss(model, *random_batch(COMBINATIONS[0]), torch.float32).backward()
+    assert len(kept) == 4 * COMBINATIONS[0].n_layer + 1
+    assert all(weight.grad.data_ptr() == place for weight, place in kept.items())
+
+
 # --- Each part against torch and its autograd, in float64 -------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import doctest
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from itertools import product
@@ -248,19 +249,24 @@ def plain_head(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray,
     return out, weights
 
 
-def plain_attention(x: np.ndarray, weights: dict, layer: str, config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
-    """All heads of a layer: their mixed output (T, C), and their weights (nh, T, T)."""
+def plain_qkv(x: np.ndarray, weights: dict, layer: str, config: ModelConfig, head: int) -> list[np.ndarray]:
+    """Queries, keys and values of one head, (T, hs) each, as they are compared."""
     C, hs = config.n_embd, config.head_dim
     qkv = plain_linear(x, weights, f"{layer}.attn.c_attn")  # (T, 3 * C)
+    q, k, v = (qkv[:, part * C + head * hs : part * C + (head + 1) * hs] for part in range(3))
+    if config.qk_norm:
+        q = plain_norm(q, weights, f"{layer}.attn.q_norm", "rmsnorm")
+        k = plain_norm(k, weights, f"{layer}.attn.k_norm", "rmsnorm")
+    if config.position == "rotary":
+        q, k = plain_rotation(q), plain_rotation(k)
+    return [q, k, v]
+
+
+def plain_attention(x: np.ndarray, weights: dict, layer: str, config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
+    """All heads of a layer: their mixed output (T, C), and their weights (nh, T, T)."""
     outs, heads = [], []
     for head in range(config.n_head):
-        q, k, v = (qkv[:, part * C + head * hs : part * C + (head + 1) * hs] for part in range(3))
-        if config.qk_norm:
-            q = plain_norm(q, weights, f"{layer}.attn.q_norm", "rmsnorm")
-            k = plain_norm(k, weights, f"{layer}.attn.k_norm", "rmsnorm")
-        if config.position == "rotary":
-            q, k = plain_rotation(q), plain_rotation(k)
-        out, head_weights = plain_head(q, k, v)
+        out, head_weights = plain_head(*plain_qkv(x, weights, layer, config, head))
         outs.append(out)
         heads.append(head_weights)
     return plain_linear(np.concatenate(outs, axis=1), weights, f"{layer}.attn.c_proj"), np.stack(heads)
@@ -278,12 +284,29 @@ def plain_mlp(x: np.ndarray, weights: dict, layer: str, activation: str) -> np.n
     return plain_linear(x, weights, f"{layer}.mlp.c_proj")
 
 
-def plain_gpt(model: GPT, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (T, V) and attention (n_layer, nh, T, T) of one row of ids."""
-    config, T, C = model.config, len(ids), model.config.n_embd
-    weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
+def plain_weights(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """In float64, with zeros for the biases that are not there."""
+    weights = {name: weight.double().numpy() for name, weight in tensors.items()}
     for name in [name for name in weights if name.endswith(".weight")]:
         weights.setdefault(name.removesuffix("weight") + "bias", np.zeros(len(weights[name])))
+    return weights
+
+
+def plain_gpt(model: GPT, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (T, V) and attention (n_layer, nh, T, T) of one row of ids."""
+    weights = plain_weights(model.state_dict())
+    stream = list(plain_stream(weights, model.config, ids))
+    maps = np.stack([heads for _, heads in stream if heads is not None])
+    return plain_logits(stream[-1][0], weights, model.config), maps
+
+
+def plain_logits(x: np.ndarray, weights: dict, config: ModelConfig) -> np.ndarray:
+    return plain_norm(x, weights, "ln_f", config.norm) @ weights["lm_head.weight"].T
+
+
+def plain_stream(weights: dict, config: ModelConfig, ids: list[int]) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """The residual stream (T, C) after the embedding and after each part; with attention's its weights (nh, T, T)."""
+    T, C = len(ids), config.n_embd
     x = weights["wte.weight"][ids]  # (T, C)
     if config.position == "learned":
         x = x + weights["wpe.weight"][:T]
@@ -292,13 +315,13 @@ def plain_gpt(model: GPT, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
         x = x.copy()
         x[:, 0::2] += np.sin(angle)
         x[:, 1::2] += np.cos(angle)
-    maps = []
+    yield x, None
     for layer in (f"h.{number}" for number in range(config.n_layer)):
         y, heads = plain_attention(plain_norm(x, weights, f"{layer}.ln_1", config.norm), weights, layer, config)
-        maps.append(heads)
         x = x + y
+        yield x, heads
         x = x + plain_mlp(plain_norm(x, weights, f"{layer}.ln_2", config.norm), weights, layer, config.activation)
-    return plain_norm(x, weights, "ln_f", config.norm) @ weights["lm_head.weight"].T, np.stack(maps)
+        yield x, None
 
 
 @every_combination

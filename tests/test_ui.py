@@ -2,24 +2,28 @@
 
 import base64
 import doctest
+import gc
 import html
 import random
 import subprocess
 import sys
 import time
+import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 import pytest
 
 from playground import inspection
-from playground.checkpoint import TrainStep
+from playground.checkpoint import Checkpoint, TrainStep
 from playground.corpus import Text
 from playground.errors import BadInput
 from playground.generation import MAX_PROMPT
-from playground.inspection import Inspection, inspect
+from playground.inspection import Inspection, head_scores, head_stages, inspect, logit_lens
 from playground.settings import Settings
 from playground.tokenizer import WordTokenizer
 from playground.training import make_trainer
@@ -256,11 +260,15 @@ def test_a_prompt_is_cut_to_what_the_servers_memory_allows(tiny_checkpoint, monk
     assert attention._note(seen)["note"].startswith("The prompt has 24 tokens.")
 
 
-def test_kept_inspections_are_bounded_by_their_size_and_found_only_by_their_ids(monkeypatch):
+def shown(checkpoint: Checkpoint, inspection: Inspection) -> Shown:
+    return Shown("", weakref.ref(checkpoint), inspection)
+
+
+def test_kept_inspections_are_bounded_by_their_size_and_found_only_by_their_ids(tiny_checkpoint, monkeypatch):
     weights = np.zeros((1, 1, 8, 8), np.float32)  # 256 bytes, as weights and again as logits
     monkeypatch.setattr(attention, "MAX_KEPT_BYTES", 2_000)
     kept = Inspections()
-    keys = [kept.add(Shown("", Inspection([], 0, weights, weights))) for _ in range(5)]
+    keys = [kept.add(shown(tiny_checkpoint, Inspection([], 0, weights, weights))) for _ in range(5)]
     assert len(set(keys)) == 5 and min(map(len, keys)) >= 20
     for key in [*keys[:2], "guess", ""]:
         with pytest.raises(BadInput, match="not kept any more"):
@@ -280,12 +288,12 @@ def test_thumbnails_hold_the_largest_weight_of_what_they_cover():
     assert packed["first"] == {"layer": 1, "head": 2, "weights": base64.b64encode(weights[1, 2].tobytes()).decode()}
 
 
-@pytest.mark.parametrize("place, shown", [((1, 0), (1, 0)), ((0, -1), (0, -1)), ((2, 0), (0, 0)), ((0, -2), (0, 0))])
-def test_with_all_heads_comes_the_one_that_is_locked_or_else_the_first(tiny_checkpoint, place, shown):
+@pytest.mark.parametrize("place, first", [((1, 0), (1, 0)), ((0, -1), (0, -1)), ((2, 0), (0, 0)), ((0, -2), (0, 0))])
+def test_with_all_heads_comes_the_one_that_is_locked_or_else_the_first(tiny_checkpoint, place, first):
     kept = Inspections()
-    key = kept.add(Shown("", inspect(tiny_checkpoint, tiny_checkpoint.tokenizer.decode(range(5)))))
+    key = kept.add(shown(tiny_checkpoint, inspect(tiny_checkpoint, tiny_checkpoint.tokenizer.decode(range(5)))))
     grid, head = attention._server_functions(kept)
-    assert grid([key, *place])["first"] == head([key, *shown])
+    assert grid([key, *place])["first"] == head([key, *first])
 
 
 @pytest.mark.parametrize("place", [(2, 0), (0, 2), (-2, 0), (0, -2), (-1, 0)])
@@ -293,6 +301,85 @@ def test_a_head_that_is_not_there_is_refused(tiny_checkpoint, place):
     seen = inspect(tiny_checkpoint, tiny_checkpoint.tokenizer.decode([0]))
     with pytest.raises(BadInput, match="no such head"):
         attention._checked(seen, *place)
+
+
+@pytest.fixture
+def closer(tiny_checkpoint):
+    """The server functions for a closer look, by name, and the id of an inspection of nine tokens."""
+    kept = Inspections()
+    key = kept.add(shown(tiny_checkpoint, inspect(tiny_checkpoint, "the goose")))
+    site = SimpleNamespace(visit=nullcontext)
+    return {
+        "scores": attention._scores_function(site, kept),
+        "stages": attention._stages_function(site, kept),
+        "lens": attention._lens_function(site, kept),
+    }, key
+
+
+def unpacked(packed: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(packed), np.float32)
+
+
+@pytest.mark.parametrize("query", [0, 4, 8, -1])
+def test_the_stages_of_a_head_are_sent_for_one_query(tiny_checkpoint, closer, query):
+    functions, key = closer
+    sent = functions["stages"]([key, 1, 0, query])
+    stages = head_stages(tiny_checkpoint, tiny_checkpoint.tokenizer.encode("the goose"), 1, 0)
+    assert "".join(sent["tokens"]) == "the goose"
+    assert (sent["layer"], sent["head"], sent["query"]) == (1, 0, query % 9)
+    for name in ("scores", "scaled", "masked", "weights", "output"):
+        assert np.array_equal(unpacked(sent[name]), getattr(stages, name)[query])
+    assert np.array_equal(unpacked(sent["q"]), stages.query[query])
+    assert np.array_equal(unpacked(sent["keys"]), stages.key.ravel())
+    assert np.array_equal(unpacked(sent["values"]), stages.value.ravel())
+
+
+def test_the_lens_names_every_place_of_the_stream(tiny_checkpoint, closer):
+    functions, key = closer
+    sent = functions["lens"]([key, -1])
+    names = ["Embedding", "Layer 1 attention", "Layer 1 MLP", "Layer 2 attention", "Layer 2 MLP"]
+    assert sent["position"] == 8 and [row["name"] for row in sent["rows"]] == names
+    lens = logit_lens(tiny_checkpoint, tiny_checkpoint.tokenizer.encode("the goose"))
+    assert sent["rows"][4]["top"][0] == [
+        tiny_checkpoint.tokenizer.token_text(lens.top_ids[4, 0]),
+        pytest.approx(lens.top_probs[4, 0]),
+    ]
+
+
+def test_every_heads_scores_are_sent(tiny_checkpoint, closer):
+    functions, key = closer
+    sent, scores = functions["scores"]([key]), head_scores(tiny_checkpoint)
+    assert [(row["layer"], row["head"]) for row in sent] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for row, (layer, head) in zip(sent, np.ndindex(2, 2), strict=True):
+        assert row["badge"] == scores.badge(layer, head)
+        assert all(row[name] == pytest.approx(score[layer, head]) for name, score in vars(scores).items())
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "sentence"),
+    [
+        ("stages", [2, 0, 0], "no such head"),
+        ("stages", [0, -1, 0], "An average has no steps"),
+        ("stages", [-1, -1, 0], "An average has no steps"),
+        ("stages", [0, 0, 9], "no such token"),
+        ("stages", [0, 0, -2], "no such token"),
+        ("lens", [9], "no such token"),
+    ],
+)
+def test_a_closer_look_at_what_is_not_there_is_refused(closer, name, place, sentence):
+    functions, key = closer
+    assert sentence in functions[name]([key, *place])["error"]
+
+
+@pytest.mark.parametrize(("name", "place"), [("scores", []), ("stages", [0, 0, 0]), ("lens", [0])])
+def test_a_kept_inspection_does_not_keep_its_model(tiny_checkpoint, name, place):
+    kept, other = Inspections(), replace(tiny_checkpoint, name="other")
+    key, site = kept.add(shown(other, inspect(other, "the goose"))), SimpleNamespace(visit=nullcontext)
+    function = getattr(attention, f"_{name}_function")(site, kept)
+    assert "error" not in function([key, *place])
+    del other
+    gc.collect()
+    assert "not kept any more" in function([key, *place])["error"]
 
 
 # --- Between page and server ------------------------------------------------------------------------------------------
@@ -347,6 +434,7 @@ def test_the_page_is_there_before_matplotlib_and_the_compiler_of_torch(tmp_path)
     code = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from playground.settings import Settings
 from playground.ui import page
 page.build(page.open_workspaces(Settings(data=Path(sys.argv[1]))))

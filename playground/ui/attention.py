@@ -1,30 +1,48 @@
-"""The Attention tab: a prompt, every head's weights on it, and figures to download."""
+"""The Attention tab: a prompt, every head's weights on it, one head step by step, and what each layer would say."""
 
 import secrets
+import weakref
 from dataclasses import dataclass
 
 import gradio as gr
 
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
-from playground.inspection import Inspection, inspect
+from playground.inspection import Inspection, head_scores, head_stages, inspect, logit_lens
 from playground.recent import Recent
 from playground.ui.components.attention_map import AVERAGE, attention_map, pack_grid, pack_head
 from playground.ui.components.downloads import downloads, pack_file
 from playground.ui.components.facts import facts, pack_facts
+from playground.ui.components.head_stages import head_stages as head_stages_view
+from playground.ui.components.head_stages import pack_stages
+from playground.ui.components.head_table import head_table, pack_scores
+from playground.ui.components.logit_lens import logit_lens_table, pack_lens
 from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, tell, unless_same
 from playground.workspaces import Workspace
 
+NOT_KEPT = "This picture is not kept any more: press Show attention."
 NOTHING_PICKED = "The page asked for a figure of nothing: press Show attention."
 MAX_KEPT_BYTES = 2**25  # of inspections for pages to ask about; a page whose own is gone is told so
 
 
 @dataclass(frozen=True)
 class Shown:
-    """An inspection that a page is looking at, and the caption of its figures."""
+    """An inspection that a page is looking at, and the caption of its figures. It does not keep its model in memory."""
 
     caption: str
+    model: "weakref.ref[Checkpoint]"
     inspection: Inspection
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        checkpoint = self.model()
+        if not checkpoint:
+            raise BadInput(NOT_KEPT)
+        return checkpoint
+
+    @property
+    def ids(self) -> list[int]:
+        return [token.id for token in self.inspection.tokens]
 
 
 class Inspections:
@@ -41,7 +59,7 @@ class Inspections:
     def get(self, key: str) -> Shown:
         shown = self._kept.get(key)
         if not shown:
-            raise BadInput("This picture is not kept any more: press Show attention.")
+            raise BadInput(NOT_KEPT)
         return shown
 
 
@@ -53,11 +71,16 @@ def build(site: Site) -> Tab:
     figure = downloads(
         _figure_file(inspections), {"png": "Download as PNG", "svg": "Download as SVG"}, elem_id="figure"
     )
+    scores = head_table(_scores_function(site, inspections), elem_id="scores")
+    stages = head_stages_view(_stages_function(site, inspections), elem_id="stages")
+    lens = logit_lens_table(_lens_function(site, inspections), elem_id="lens")
 
     def traced(checkpoint: Checkpoint, prompt: str):
         inspection = inspect(checkpoint, prompt)
-        key = inspections.add(Shown(f"{checkpoint.name}, step {checkpoint.step:,}", inspection))
-        return _note(inspection), {"id": key}, [key, 0, 0]
+        key = inspections.add(
+            Shown(f"{checkpoint.name}, step {checkpoint.step:,}", weakref.ref(checkpoint), inspection)
+        )
+        return _note(inspection), {"id": key}, [key, 0, 0], [key, 0, 0], key, key
 
     @tell
     def show_prompt(key, prompt):
@@ -65,26 +88,28 @@ def build(site: Site) -> Tab:
             with site.visit():
                 return traced(site.workspace(key).current, prompt)
         except BadInput as error:  # beside the prompt, since outside the queue an error is one of the server's, too
-            return pack_facts("", {}, str(error), warning=True), gr.skip(), gr.skip()
+            return pack_facts("", {}, str(error), warning=True), *5 * [gr.skip()]
 
     @tell
     def pick(value, event: gr.EventData):
         match value, event._data:
             case None, _:  # nothing is shown yet
-                return None
+                return None, None
             case [str(key), _, _], {"layer": int(layer), "head": int(head)}:
-                return [key, *_checked(inspections.get(key).inspection, layer, head)]
+                return 2 * [[key, *_checked(inspections.get(key).inspection, layer, head)]]
         raise BadInput(NOTHING_PICKED)
 
     # The queue would take as long as all the rest: it looks for answers every 50 ms.
-    prompt.submit(show_prompt, [site.visitor, prompt], [note, heads, figure], queue=False, **QUIET)
-    heads.pick(pick, figure, figure, queue=False, **QUIET)
+    prompt.submit(
+        show_prompt, [site.visitor, prompt], [note, heads, figure, stages, scores, lens], queue=False, **QUIET
+    )
+    heads.pick(pick, figure, [figure, stages], queue=False, **QUIET)
 
     def show(_: Workspace, checkpoint: Checkpoint, key, prompt):
         fitting = fitting_prompt(checkpoint, prompt)
         return [unless_same(fitting, prompt), *traced(checkpoint, fitting)]
 
-    return Tab([site.visitor, prompt], [prompt, note, heads, figure], show)
+    return Tab([site.visitor, prompt], [prompt, note, heads, figure, stages, scores, lens], show)
 
 
 def _note(inspection: Inspection) -> dict | None:
@@ -107,6 +132,50 @@ def _server_functions(inspections: Inspections):
         return pack_head(inspection.attention, *_checked(inspection, layer, head))
 
     return grid, head
+
+
+def _scores_function(site: Site, inspections: Inspections):
+    @answer(str)
+    def scores(key):
+        checkpoint = inspections.get(key).checkpoint
+        with site.visit():
+            return pack_scores(head_scores(checkpoint))
+
+    return scores
+
+
+def _stages_function(site: Site, inspections: Inspections):
+    @answer(str, int, int, int)
+    def stages(key, layer, head, query):
+        shown = inspections.get(key)
+        if AVERAGE in _checked(shown.inspection, layer, head):
+            raise BadInput("An average has no steps of its own: choose one head.")
+        query = _position(shown, query)
+        with site.visit():
+            stages = head_stages(shown.checkpoint, shown.ids, layer, head)
+        return pack_stages(stages, shown.inspection.tokens, layer, head, query)
+
+    return stages
+
+
+def _lens_function(site: Site, inspections: Inspections):
+    @answer(str, int)
+    def lens(key, position):
+        shown = inspections.get(key)
+        position = _position(shown, position)
+        with site.visit():
+            seen = logit_lens(shown.checkpoint, shown.ids, position)
+        return pack_lens(seen, shown.checkpoint.tokenizer.token_text, shown.inspection.tokens, position)
+
+    return lens
+
+
+def _position(shown: Shown, position: int) -> int:
+    """Counted from 0; -1 is the last token."""
+    n = len(shown.inspection.tokens)
+    if not -1 <= position < n:
+        raise BadInput("The prompt has no such token: choose one of the list.")
+    return position % n
 
 
 def _figure_file(inspections: Inspections):

@@ -154,6 +154,8 @@ class Visitor:
         """Brings a checkpoint along and takes it into use."""
         self.upload_checkpoint(to_bytes(checkpoint))
         self.expect_model(checkpoint.name)
+        # The other tabs follow a moment after the page's head.
+        expect(self.at("checkpoint-facts")).to_contain_text(f"{checkpoint.config.n_params:,}")
 
     def download(self, elem_id: str, button: str) -> tuple[str, bytes]:
         """The name and the bytes of a file that a button downloads."""

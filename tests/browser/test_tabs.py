@@ -4,6 +4,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from playwright.sync_api import expect
@@ -12,7 +13,7 @@ from playground.checkpoint import to_bytes
 from playground.config import PRESETS
 from playground.corpus import Corpus, built_in, reference_losses, split
 from playground.generation import Sampling, stream_generate
-from playground.inspection import inspect
+from playground.inspection import head_scores, head_stages, inspect, logit_lens
 from playground.model import GPT
 from playground.tokenizer import train_tokenizer
 
@@ -351,7 +352,7 @@ def test_hover_previews_a_head_and_leaves_the_locked_one(visitor, tiny_checkpoin
     visitor.use(tiny_checkpoint)
     show_attention(visitor, "the goose")
     heads = visitor.own("heads")
-    expect(heads).to_have_attribute("data-shown", "0,0")
+    expect(heads).to_have_attribute("data-tokens", "9")
     heads.get_by_role("button", name="Layer 2, Head 1", exact=True).hover()
     expect(heads).to_have_attribute("data-shown", "1,0")
     expect(heads.locator(".am-preview")).to_have_text("preview: Layer 2, Head 1")
@@ -396,6 +397,77 @@ def test_selectors_choose_a_head_or_an_average(visitor, tiny_checkpoint):
         expect(heads).to_have_attribute("data-shown", locked)
         query, key, weight = visitor.hover_cell(0.5, 0.9)
         assert weight == pytest.approx(expected[query, key], abs=1e-5)
+
+
+def unfold_part(visitor, part: str):
+    section = visitor.own(part)
+    section.locator("summary").click()
+    return section
+
+
+def test_a_head_is_shown_step_by_step(visitor, tiny_checkpoint):
+    visitor.use(tiny_checkpoint)
+    show_attention(visitor, "the goose")
+    steps = unfold_part(visitor, "stages")
+    expect(steps).to_have_attribute("data-query", "8")
+    expect(steps).to_contain_text("(9 × 8) · (8 × 9) = 9 × 9")
+
+    visitor.own("heads").get_by_role("button", name="Layer 2, Head 1", exact=True).click()
+    expect(steps.locator(".hs-title")).to_have_text("Layer 2, Head 1")
+    steps.get_by_label("Query token").select_option("5 g")
+    expect(steps).to_have_attribute("data-query", "4")
+    stages = head_stages(tiny_checkpoint, tiny_checkpoint.tokenizer.encode("the goose"), 1, 0)
+    rows = steps.locator("tbody tr")
+    for key in range(9):
+        cells = rows.nth(key).locator("td").all_text_contents()
+        _, score, scaled, masked, weight, _ = (text.replace("−", "-") for text in cells)
+        assert float(score) == pytest.approx(stages.scores[4, key], abs=1e-3)
+        assert float(scaled) == pytest.approx(stages.scaled[4, key], abs=1e-3)
+        assert masked == (scaled if key <= 4 else "-∞")
+        assert float(weight) == pytest.approx(stages.weights[4, key], abs=1e-4)
+
+    rows.nth(2).get_by_role("button").click()
+    told = steps.locator(".hs-numbers span").all_text_contents()
+    for line, vector in zip(told, (stages.query[4], stages.key[2], stages.value[2]), strict=True):
+        numbers = [float(number.replace("−", "-")) for number in line.split()[-8:]]
+        assert numbers == pytest.approx(list(vector), abs=1e-3)
+
+    visitor.own("heads").get_by_label("Head", exact=True).select_option("Average of heads")
+    expect(steps.locator(".look-note")).to_have_text("An average has no steps of its own: choose one head.")
+
+
+def test_the_stream_is_read_after_each_layer(visitor, tiny_checkpoint):
+    visitor.use(tiny_checkpoint)
+    show_attention(visitor, "the goose")
+    lens = unfold_part(visitor, "lens")
+    expect(lens).to_have_attribute("data-position", "8")
+    lens.get_by_label("After token").select_option("3 e")
+    expect(lens).to_have_attribute("data-position", "2")
+    ids = tiny_checkpoint.tokenizer.encode("the goose")
+    expected = logit_lens(tiny_checkpoint, ids, 2)
+    expect(lens.locator("tbody th")).to_have_text(
+        ["Embedding", "Layer 1 attention", "Layer 1 MLP", "Layer 2 attention", "Layer 2 MLP"]
+    )
+    for place, words in enumerate(lens.locator("tbody tr").all()):
+        percents = [f"{100 * p:.1f} %" for p in expected.top_probs[place]]
+        assert [text.split(maxsplit=1)[1] for text in words.locator(".ll-word").all_text_contents()] == percents
+
+
+def test_heads_are_sorted_by_what_they_are_for(visitor, tiny_checkpoint):
+    visitor.use(tiny_checkpoint)
+    show_attention(visitor, "the goose")
+    table, scores = unfold_part(visitor, "scores"), head_scores(tiny_checkpoint)
+    names = table.locator("tbody th")
+    expect(names).to_have_text([f"Layer {i}, Head {j}" for i in (1, 2) for j in (1, 2)])
+    table.get_by_role("button", name="reach, tokens").click()
+    order = np.argsort(-scores.reach.ravel())
+    expect(names).to_have_text([f"Layer {i // 2 + 1}, Head {i % 2 + 1}" for i in order])
+    expect(table.locator("tbody tr").first.locator("td").last).to_have_text(f"{scores.reach.max():.1f}")
+    badges = [scores.badge(layer, head) for layer in range(2) for head in range(2)]
+    assert set(badges) - {""}
+    for badge in set(badges) - {""}:
+        table.get_by_label("Show").select_option(f"{badge} heads")
+        expect(table.locator("tbody .ht-badge")).to_have_text([badge] * badges.count(badge))
 
 
 def test_figures_can_be_downloaded(visitor, tiny_checkpoint):

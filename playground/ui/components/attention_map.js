@@ -12,7 +12,6 @@ const NUMBER_SPACE = 24; // for positions, where the tokens do not fit
 const COARSE_SIDE = 32; // thumbnails up to here are enlarged, so their cells may have sharp edges
 const THIN = 7; // what is lit looks at least this thick
 const LEGEND_TICKS = [0, 0.1, 0.25, 0.5, 1];
-const NO_ANSWER = "The server did not answer; press Show attention again.";
 const EMPTY = "Type a prompt and press Show attention.";
 const HINT = "Point at a cell of the map, or at a token of the prompt, to read its weights.";
 
@@ -47,15 +46,6 @@ function headName([layer, head]) {
 }
 
 // ---- Loading a trace ----
-
-// What a server function returned; a failure of any kind becomes {error: sentence} as well.
-async function ask(call) {
-  try {
-    return (await call()) ?? { error: NO_ANSWER };
-  } catch {
-    return { error: NO_ANSWER };
-  }
-}
 
 async function load() {
   const request = ++state.requests;

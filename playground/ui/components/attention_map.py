@@ -66,7 +66,7 @@ def attention_map(grid: Callable, head: Callable, **kwargs) -> gr.HTML:
     On its element stand the facts that tests read: data-layers, -heads, -tokens, -locked and -shown ("layer,head") and
     -painted (how often the large map was painted); on the readout data-query, -key and -weight, counted from 0.
     """
-    return component("attention_map", TEMPLATE, server_functions=[grid, head], **kwargs)
+    return component("attention_map", TEMPLATE, "look", server_functions=[grid, head], **kwargs)
 
 
 def pack_grid(weights: np.ndarray, tokens: Sequence, layer: int, head: int) -> dict:
