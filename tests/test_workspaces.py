@@ -283,10 +283,10 @@ def needed(text: Text, recipe: Recipe) -> int:
 
 @pytest.fixture
 def thick_recipe(long_recipe) -> Recipe:
-    """Some 0.3 GB, mostly for the batch."""
+    """Some 0.9 GB, mostly for the batch."""
     return replace(
         long_recipe,
-        train=replace(long_recipe.train, batch_size=512),
+        train=replace(long_recipe.train, batch_size=448),
         model=replace(long_recipe.model, n_layer=8, n_embd=32, block_size=64),
     )
 

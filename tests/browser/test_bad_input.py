@@ -197,7 +197,7 @@ WRONG_SETTINGS = [
     ("batch_size", 0, "0 is outside 1 to 512."),
     ("learning_rate", 11, "11 is outside 1e-06 to 10"),
     ("max_iters", "", "is not a whole number."),
-    ("min_lr", 1, "the last learning rate 1 is above the first, 0.03."),
+    ("min_lr", 1, "the last learning rate 1 is above the first, 0.035."),
 ]
 
 
