@@ -20,6 +20,7 @@ MAX_WEIGHTS = 2**26  # attention weights in one inspection, 256 MB of them; a vi
 PROBE_ROWS, PROBE_PERIOD = 16, 16  # the repeated sequences by which heads are told apart
 NEAR = 4  # tokens; a head that stays within so many is local
 CLEAR = 0.4  # of its attention, from which on a head has a badge
+TOO_LARGE = "The numbers inside this model are too large to be shown: train it again, or choose another."
 EVEN = 0.9  # of the highest entropy: a head that looks everywhere alike
 
 
@@ -106,7 +107,7 @@ def logit_lens(checkpoint: Checkpoint, ids: list[int], position: int = -1, n: in
     top = logits.softmax(-1).topk(min(n, logits.size(1)))
     length = torch.cat([stream[:1], stream.diff(dim=0)]).norm(dim=-1)
     if not (length.isfinite().all() and top.values.isfinite().all()):
-        raise BadInput("The numbers inside this model are too large to be shown: train it again, or choose another.")
+        raise BadInput(TOO_LARGE)
     return Lens(top.indices.numpy(), top.values.numpy(), length.numpy())
 
 
@@ -145,7 +146,7 @@ def head_scores(checkpoint: Checkpoint) -> HeadScores:
     checkpoint.model(ids, trace)
     weights = torch.stack([layer.mean(0) for layer in trace.attention])  # (L, nh, T, T)
     if not weights.isfinite().all():
-        raise BadInput("The numbers inside this model are too large to be shown: train it again, or choose another.")
+        raise BadInput(TOO_LARGE)
     T, P = ids.size(1), ids.size(1) // 2
     q, k = torch.arange(T)[:, None], torch.arange(T)[None]
 

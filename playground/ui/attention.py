@@ -152,8 +152,8 @@ def _stages_function(site: Site, inspections: Inspections):
             raise BadInput("An average has no steps of its own: choose one head.")
         query = _position(shown, query)
         with site.visit():
-            stages = head_stages(shown.checkpoint, shown.ids, layer, head)
-        return pack_stages(stages, shown.inspection.tokens, layer, head, query)
+            seen = head_stages(shown.checkpoint, shown.ids, layer, head)
+        return pack_stages(seen, shown.inspection.tokens, layer, head, query)
 
     return stages
 

@@ -4,7 +4,6 @@ Letters: L layers, nh heads of a layer, T tokens. The arrays are packed here as 
 times faster than nested lists; the picture itself is drawn by attention_map.js.
 """
 
-import base64
 from collections.abc import Callable, Sequence
 
 import gradio as gr
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from playground.ui.components.base import component
+from playground.ui.components.base import component, packed
 
 THUMB_SIDE = 64
 AVERAGE = -1
@@ -89,7 +88,7 @@ def pack_grid(weights: np.ndarray, tokens: Sequence, layer: int, head: int) -> d
         "side": side,
         "tokens": [token.text for token in tokens],
         "ids": [int(token.id) for token in tokens],
-        "thumbs": _base64((thumbs * 255).round().astype(np.uint8)),
+        "thumbs": packed((thumbs * 255).round().astype(np.uint8)),
         "first": pack_head(weights, layer, head),
     }
 
@@ -105,7 +104,7 @@ def pack_head(weights: np.ndarray, layer: int, head: int) -> dict:
         chosen = weights[layer].mean(axis=0)
     else:
         chosen = weights[layer, head]
-    return {"layer": layer, "head": head, "weights": _base64(chosen.astype("<f4"))}
+    return {"layer": layer, "head": head, "weights": packed(chosen.astype("<f4"))}
 
 
 def _shrink(weights: np.ndarray) -> np.ndarray:
@@ -113,7 +112,3 @@ def _shrink(weights: np.ndarray) -> np.ndarray:
     if weights.shape[-1] <= THUMB_SIDE:
         return weights
     return F.adaptive_max_pool2d(torch.from_numpy(weights), THUMB_SIDE).numpy()  # three times as fast as numpy
-
-
-def _base64(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode("ascii")

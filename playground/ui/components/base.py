@@ -1,8 +1,10 @@
 """What all page components share: a script and a style that stand in files of their own."""
 
+import base64
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 
 HERE = Path(__file__).parent
 COMMON_JS = (HERE / "common.js").read_text()
@@ -22,6 +24,11 @@ def component(name: str, template: str, shared: str = "", **kwargs) -> gr.HTML:
         apply_default_css=False,
         **kwargs,
     )
+
+
+def packed(array: np.ndarray) -> str:
+    """An array's bytes as base64, many times faster for the page to read than nested lists: see `unpack` there."""
+    return base64.b64encode(array.tobytes()).decode("ascii")
 
 
 def _read(shared: str, name: str, ending: str) -> str:

@@ -1,13 +1,11 @@
 """One head step by step: for a chosen query token, every number from the dot products to what the head outputs."""
 
-import base64
 from collections.abc import Callable, Sequence
 
 import gradio as gr
-import numpy as np
 
 from playground.inspection import HeadStages
-from playground.ui.components.base import component
+from playground.ui.components.base import component, packed
 
 TEMPLATE = """
 <details class="look hs">
@@ -63,12 +61,12 @@ def pack_stages(stages: HeadStages, tokens: Sequence, layer: int, head: int, que
         "weights": stages.weights[query],  # (T,)
         "output": stages.output[query],  # (hs,)
     }
-    packed = {name: base64.b64encode(np.ascontiguousarray(a, "<f4").tobytes()).decode() for name, a in arrays.items()}
+    numbers = {name: packed(array.astype("<f4")) for name, array in arrays.items()}
     return {
         "layer": layer,
         "head": head,
         "query": query,
         "hs": stages.query.shape[1],
         "tokens": [token.text for token in tokens],
-        **packed,
+        **numbers,
     }

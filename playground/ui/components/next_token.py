@@ -1,6 +1,5 @@
 """The distribution of the next token as bars that follow temperature, top-k and top-p in the page itself."""
 
-import base64
 import itertools
 import json
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 import gradio as gr
 import numpy as np
 
-from playground.ui.components.base import component
+from playground.ui.components.base import component, packed
 
 TEMPLATE = """
 <p class="empty">Write a prompt, and the most likely next tokens appear here.</p>
@@ -46,7 +45,7 @@ def pack_next(
     `temperature` 0 is greedy, `top_k` 0 keeps all, `top_p` 1 keeps all.
     """
     return {
-        "logits": base64.b64encode(np.asarray(logits, dtype="<f4").tobytes()).decode(),  # (V,)
+        "logits": packed(np.asarray(logits, dtype="<f4")),  # (V,)
         # One JSON string: Gradio wraps and compares a list cell by cell at every move of a slider.
         "tokens": json.dumps(list(tokens)),
         "temperature": temperature,
