@@ -4,6 +4,7 @@ import functools
 import html
 import inspect
 import logging
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class Site:
 
     workspaces: Workspaces
     visitor: gr.BrowserState
+    server: str = field(default_factory=secrets.token_hex)  # tells a page that outlived its server
 
     def workspace(self, key: object) -> Workspace:
         return self.workspaces.get(key)

@@ -373,9 +373,10 @@ def _poll(site: Site):
             workspace = site.workspace(key)
             run = None if run_id.startswith(PAST) else workspace.run(run_id)
             progress_since = run.progress if run else partial(past_progress, workspace.current)
-            return _points(progress_since(cursor - REACH), max(0, cursor))
+            reply = _points(progress_since(cursor - REACH), max(0, cursor))
         except BadInput as error:
-            return {"state": "gone", "message": str(error)}
+            reply = {"state": "gone", "message": str(error)}
+        return {"server": site.server, **reply}
 
     return poll
 

@@ -39,6 +39,7 @@ const progress = find(".progress");
 // The run that is shown.
 let value = null;
 let latest = {}; // the newest reply
+let home = null; // which server the page was made by
 let train = [];
 let val = [];
 let cursor = 0; // how many steps of the run the page has heard of; of a long run it keeps fewer
@@ -122,7 +123,10 @@ async function ask(run, cursor) {
   }
 }
 
+// After a restart the server knows nothing of this page's other parts, and Gradio may have given up sending presses.
 function receive(reply) {
+  home ??= reply.server;
+  if (reply.server !== home) return location.reload();
   const before = latest.state;
   const drawn = whatIsDrawn();
   const gone = reply.state === "gone";

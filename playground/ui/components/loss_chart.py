@@ -70,6 +70,7 @@ def loss_chart(poll: Callable[[list], dict], **kwargs) -> gr.HTML:
 
     - `state`: "starting", "running", "pausing", "paused", "stopping", "finished", "stopped", "failed" or "gone"; with
       "gone" nothing else is needed
+    - `server`: which server answers; when it is another than before, the page reloads itself
     - `message`: a sentence for the visitor, or ""
     - `name`, `step`, `max_iters`
     - `cursor`, `train`: where its points begin, and `[step, loss, learning_rate, grad_norm, smoothed_loss]` of each
