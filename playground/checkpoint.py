@@ -84,9 +84,12 @@ class Past:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Tokenizer, configuration, weights and history of a model. Never changed once made; a new one replaces it."""
+    """Tokenizer, configuration, weights and history of a model. Never changed once made; a new one replaces it.
+
+    Each is equal to itself alone, so that what is known of one can be looked up by it.
+    """
 
     name: str
     config: ModelConfig

@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,11 @@ class Text:
     name: str
     text: str
     note: str = ""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the text in UTF-8."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def read_text(path: str | Path, name: str | None = None) -> Text:
@@ -171,7 +176,7 @@ class Corpus:
         return cls(
             name=text.name,
             n_chars=len(text.text),
-            sha256=hashlib.sha256(text.text.encode()).hexdigest(),
+            sha256=text.sha256,
             train=train,
             val=val,
             unknown=0 if tokenizer.unk_id is None else int((val == tokenizer.unk_id).sum()),

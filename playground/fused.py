@@ -87,7 +87,7 @@ def attend(block: Block, x: Tensor, T: int, dtype: torch.dtype, learned: Learned
     qkv, back_qkv = linear(attn.c_attn, x, learned)  # (N, 3C)
     heads = _by_head(qkv, T, attn.n_head)  # (3, B, nh, T, hs)
     qk, back_look = look(attn, heads[:2], learned)
-    y, back_gather = gather(*qk, heads[2], attn.attn_dropout)  # (B, nh, T, hs)
+    y, back_gather = gather(*qk, heads[2], attn.mask[:T, :T], attn.attn_dropout)  # (B, nh, T, hs)
     y, back_proj = linear(attn.c_proj, y.transpose(1, 2).reshape(-1, C), learned)
     y, back_dropout = dropout(attn.resid_dropout, y)
 
@@ -147,11 +147,11 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
     return y
 
 
-def gather(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout) -> tuple[Tensor, Callable]:
-    """softmax(q kᵀ / √hs) v under a causal mask, all (B, nh, T, hs); `back` returns (2, B, nh, T, hs) and v's."""
+def gather(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, dropout: Dropout) -> tuple[Tensor, Callable]:
+    """softmax(q kᵀ / √hs) v under a mask (T, T), all (B, nh, T, hs); `back` returns (2, B, nh, T, hs) and v's."""
     shape, T, scale = q.shape, q.size(2), q.size(3) ** -0.5
     q, k, v = (x.reshape(-1, *shape[2:]) for x in (q, k, v))  # (B·nh, T, hs)
-    hidden = torch.full((T, T), -math.inf, dtype=q.dtype).triu_(1)  # added to the scores
+    hidden = torch.zeros(T, T, dtype=q.dtype).masked_fill_(~mask, -math.inf)  # added to the scores
     weights = torch.baddbmm(hidden, q, k.mT, alpha=scale).softmax(-1)
     keep = dropout.mask((len(q), T, T), q.device)
     dropped = weights if keep is None else (weights * keep).to(q.dtype)

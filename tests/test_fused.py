@@ -183,7 +183,7 @@ def dropout(p: float) -> Dropout:
 @pytest.mark.parametrize("p", [0.0, 0.3])
 def test_attention_is_the_models(p):
     q, k, v = (random(2, 3, 5, 4, seed=seed) for seed in range(3))
-    y, back = fused.gather(q, k, v, dropout(p))
+    y, back = fused.gather(q, k, v, causal_mask(5), dropout(p))
 
     def back_to_each(grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
         grad_qk, grad_v = back(grad)
@@ -194,7 +194,7 @@ def test_attention_is_the_models(p):
 
 def test_attention_takes_numbers_that_do_not_lie_side_by_side():
     qkv = random(2, 5, 3, 3, 4).permute(2, 0, 3, 1, 4)  # as the model cuts them out of one matrix
-    y, back = fused.gather(*qkv, dropout(0.0))
+    y, back = fused.gather(*qkv, causal_mask(5), dropout(0.0))
     torch.testing.assert_close(y, attention(*qkv, causal_mask(5))[0])
     assert back(random(2, 5, 3, 4).transpose(1, 2))[0].shape == (2, 2, 3, 5, 4)
 

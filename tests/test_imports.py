@@ -29,6 +29,7 @@ ORDER = [
     "reader",
     "generation",
     "inspection",
+    "ablation",
     "evaluation",
     "engine",
     "runs",

@@ -12,6 +12,7 @@ from handmade import random_checkpoint
 from test_model import every_combination, plain_head, plain_logits, plain_norm, plain_qkv, plain_stream, plain_weights
 
 from playground import inspection
+from playground.ablation import switch_off
 from playground.checkpoint import Checkpoint
 from playground.config import ModelConfig, Recipe, TrainConfig
 from playground.corpus import built_in
@@ -309,14 +310,6 @@ def repeated_half_loss(checkpoint: Checkpoint) -> float:
     return F.cross_entropy(logits.flatten(0, 1), ids[:, P + 1 :].flatten()).item()
 
 
-def without_head(checkpoint: Checkpoint, layer: int, head: int) -> Checkpoint:
-    """A head reaches the residual stream through its own columns of c_proj alone: with zeros there it adds nothing."""
-    name, hs = f"h.{layer}.attn.c_proj.weight", checkpoint.config.head_dim
-    weight = checkpoint.weights[name].clone()
-    weight[:, head * hs : (head + 1) * hs] = 0.0
-    return replace(checkpoint, weights=checkpoint.weights | {name: weight})
-
-
 def test_training_on_repeats_makes_an_induction_head():
     model = ModelConfig(block_size=48, n_layer=2, n_head=4, n_embd=64)
     settings = TrainConfig(max_iters=800, learning_rate=0.02, eval_interval=800)
@@ -332,6 +325,6 @@ def test_training_on_repeats_makes_an_induction_head():
     layer, head = np.unravel_index(scores.induction.argmax(), scores.induction.shape)
     assert scores.induction[layer, head] > 0.5 and scores.badge(layer, head) == "induction"
     assert layer == 1  # it needs another head before it, which tells each token what stood before
-    losses = [repeated_half_loss(without_head(trained, layer, other)) for other in range(4)]
+    losses = [repeated_half_loss(switch_off(trained, [(layer, other)])) for other in range(4)]
     assert np.argmax(losses) == head
     assert losses[head] > repeated_half_loss(trained) + 0.1

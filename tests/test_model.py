@@ -2,7 +2,7 @@
 
 import doctest
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from functools import partial
 from itertools import product
@@ -238,14 +238,15 @@ def plain_rotation(x: np.ndarray) -> np.ndarray:
     return np.concatenate([turned.real, turned.imag], axis=1)
 
 
-def plain_head(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def plain_head(q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """One head, query by query: what each gathers (T, hs), and its weights (T, T)."""
     T, hs = q.shape
     out, weights = np.zeros((T, hs)), np.zeros((T, T))
     for t in range(T):
-        powers = np.exp([q[t] @ k[past] / math.sqrt(hs) for past in range(t + 1)])
-        weights[t, : t + 1] = powers / powers.sum()
-        out[t] = sum(weights[t, past] * v[past] for past in range(t + 1))
+        n_seen = t + 1 if causal else T
+        powers = np.exp([q[t] @ k[other] / math.sqrt(hs) for other in range(n_seen)])
+        weights[t, :n_seen] = powers / powers.sum()
+        out[t] = sum(weights[t, other] * v[other] for other in range(n_seen))
     return out, weights
 
 
@@ -262,12 +263,14 @@ def plain_qkv(x: np.ndarray, weights: dict, layer: str, config: ModelConfig, hea
     return [q, k, v]
 
 
-def plain_attention(x: np.ndarray, weights: dict, layer: str, config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
-    """All heads of a layer: their mixed output (T, C), and their weights (nh, T, T)."""
+def plain_attention(
+    x: np.ndarray, weights: dict, layer: str, config: ModelConfig, off: Collection = (), causal: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """All heads of a layer: their mixed output (T, C), and their weights (nh, T, T). Heads that are `off` output 0."""
     outs, heads = [], []
     for head in range(config.n_head):
-        out, head_weights = plain_head(*plain_qkv(x, weights, layer, config, head))
-        outs.append(out)
+        out, head_weights = plain_head(*plain_qkv(x, weights, layer, config, head), causal)
+        outs.append(np.zeros_like(out) if head in off else out)
         heads.append(head_weights)
     return plain_linear(np.concatenate(outs, axis=1), weights, f"{layer}.attn.c_proj"), np.stack(heads)
 
@@ -304,8 +307,13 @@ def plain_logits(x: np.ndarray, weights: dict, config: ModelConfig) -> np.ndarra
     return plain_norm(x, weights, "ln_f", config.norm) @ weights["lm_head.weight"].T
 
 
-def plain_stream(weights: dict, config: ModelConfig, ids: list[int]) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """The residual stream (T, C) after the embedding and after each part; with attention's its weights (nh, T, T)."""
+def plain_stream(
+    weights: dict, config: ModelConfig, ids: list[int], off: Collection[tuple] = (), causal: bool = True
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """The residual stream (T, C) after the embedding and after each part; with attention's its weights (nh, T, T).
+
+    What is `off` adds nothing: (layer, head), or (layer, "mlp").
+    """
     T, C = len(ids), config.n_embd
     x = weights["wte.weight"][ids]  # (T, C)
     if config.position == "learned":
@@ -316,11 +324,14 @@ def plain_stream(weights: dict, config: ModelConfig, ids: list[int]) -> Iterator
         x[:, 0::2] += np.sin(angle)
         x[:, 1::2] += np.cos(angle)
     yield x, None
-    for layer in (f"h.{number}" for number in range(config.n_layer)):
-        y, heads = plain_attention(plain_norm(x, weights, f"{layer}.ln_1", config.norm), weights, layer, config)
+    for number in range(config.n_layer):
+        layer = f"h.{number}"
+        x_normed = plain_norm(x, weights, f"{layer}.ln_1", config.norm)
+        y, heads = plain_attention(x_normed, weights, layer, config, [h for n, h in off if n == number], causal)
         x = x + y
         yield x, heads
-        x = x + plain_mlp(plain_norm(x, weights, f"{layer}.ln_2", config.norm), weights, layer, config.activation)
+        if (number, "mlp") not in off:
+            x = x + plain_mlp(plain_norm(x, weights, f"{layer}.ln_2", config.norm), weights, layer, config.activation)
         yield x, None
 
 
