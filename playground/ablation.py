@@ -14,8 +14,8 @@ from playground.corpus import Text, split
 from playground.errors import BadInput
 from playground.training import full_loss
 
-HELD_OUT_TOKENS = 8_192  # at most, behind each loss
-HELD_OUT_CHARS = 8 * HELD_OUT_TOKENS  # of a long text the first so many are read: plenty for so many tokens
+HELD_OUT_TOKENS = 8_192  # predictions behind each loss, at most
+HELD_OUT_CHARS = 8 * HELD_OUT_TOKENS  # of a long text that are cut into tokens: plenty for so many
 
 Head = tuple[int, int]  # layer and head, both counted from 0
 
@@ -47,12 +47,13 @@ def unmask(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def held_out_ids(checkpoint: Checkpoint, text: Text) -> Tensor:
-    """Tokens (N,) that the model was not trained on if this is the text that it learned from: its validation part."""
-    return torch.tensor(checkpoint.tokenizer.encode(split(text.text)[1][:HELD_OUT_CHARS]))
+    """The first tokens (N,) of the validation part of the text that a model has learned from: it never saw them."""
+    start = split(text.text)[1][:HELD_OUT_CHARS]
+    return torch.tensor(checkpoint.tokenizer.encode(start)[: HELD_OUT_TOKENS + 1])
 
 
 def held_out_loss(checkpoint: Checkpoint, ids: Tensor) -> float:
-    """Mean cross-entropy in nats a token, over at most HELD_OUT_TOKENS of the `ids`: the same ones at every call."""
+    """Mean cross-entropy in nats a token, over all of the `ids` (N,) but the first."""
     if len(ids) < 2:
         raise BadInput("The text is too short to measure a loss on: give at least two tokens.")
-    return full_loss(checkpoint.model, ids, HELD_OUT_TOKENS)
+    return full_loss(checkpoint.model, ids)

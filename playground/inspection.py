@@ -42,8 +42,16 @@ def inspect(checkpoint: Checkpoint, prompt: str) -> Inspection:
     longest = min(config.block_size, math.isqrt(MAX_WEIGHTS // (config.n_layer * config.n_head)))
     dropped = max(0, len(ids) - longest)
     trace, logits = _traced(checkpoint, ids[dropped:], "attention")
-    attention = torch.cat(trace.attention).numpy()  # (L, nh, T, T): the batch of 1 makes way for the layers
-    return Inspection(tokens[dropped:], dropped, attention, logits.numpy())
+    return Inspection(tokens[dropped:], dropped, _by_layer(trace), logits.numpy())
+
+
+def attention_weights(checkpoint: Checkpoint, ids: list[int]) -> np.ndarray:
+    """How much each of these tokens attends to each in every head, (L, nh, T, T) float32."""
+    return _by_layer(_traced(checkpoint, ids, "attention")[0])
+
+
+def _by_layer(trace: Trace) -> np.ndarray:
+    return torch.cat(trace.attention).numpy()  # (L, nh, T, T): the batch of 1 makes way for the layers
 
 
 @torch.inference_mode()

@@ -29,7 +29,8 @@ from filelock import FileLock, Timeout
 from playground import checkpoint as checkpoints
 from playground.checkpoint import Checkpoint, clean_name
 from playground.config import BYTES_PER_FLOAT, ModelConfig, Recipe, memory_bytes
-from playground.corpus import Text
+from playground.corpora import BUILT_IN
+from playground.corpus import Text, built_in
 from playground.engine import Engine
 from playground.errors import BadInput
 from playground.files import remove, remove_except, write_json
@@ -252,6 +253,17 @@ class Workspace:
             checkpoint = self.listed(name)
             self._list(name, self._checkpoints[name])
             return checkpoint
+
+    def text_of(self, checkpoint: Checkpoint) -> Text | None:
+        """What a checkpoint was trained on last, if that is still here: a built-in text, or the text of a run."""
+        if not checkpoint.provenance:
+            return None
+        learned = checkpoint.provenance[-1]
+        titles = {corpus.title: name for name, corpus in BUILT_IN.items()}
+        if learned.name in titles and (text := built_in(titles[learned.name])).sha256 == learned.sha256:
+            return text
+        runs = (run for run in reversed(list(self.runs.values())) if learned in run.past.provenance)
+        return next((run.text for run in runs), None)
 
     # Files.
 

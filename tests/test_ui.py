@@ -9,28 +9,30 @@ import subprocess
 import sys
 import time
 import weakref
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 import pytest
 
 from playground import inspection
+from playground.ablation import switch_off, unmask
 from playground.checkpoint import Checkpoint, TrainStep
-from playground.corpus import Text
+from playground.corpus import Text, split
 from playground.errors import BadInput
-from playground.generation import MAX_PROMPT
+from playground.evaluation import evaluate
+from playground.generation import MAX_PROMPT, Sampling, next_logits, stream_generate
 from playground.inspection import Inspection, head_scores, head_stages, inspect, logit_lens
 from playground.settings import Settings
 from playground.tokenizer import WordTokenizer
 from playground.training import make_trainer
-from playground.ui import attention, checkpoints, curve, generate, tokenizer, train
-from playground.ui.attention import Inspections, Shown
+from playground.ui import ablation, attention, checkpoints, closer, curve, generate, tokenizer, train
+from playground.ui import shown as ui_shown
 from playground.ui.components.attention_map import pack_grid
+from playground.ui.components.switches import MLP
 from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, smooth, thin
+from playground.ui.shown import Inspections, Shown
 from playground.ui.site import Site, answer, fitting_prompt, suggest_prompt, tell
 from playground.workspaces import Host, Workspace, Workspaces
 
@@ -266,7 +268,7 @@ def shown(checkpoint: Checkpoint, inspection: Inspection) -> Shown:
 
 def test_kept_inspections_are_bounded_by_their_size_and_found_only_by_their_ids(tiny_checkpoint, monkeypatch):
     weights = np.zeros((1, 1, 8, 8), np.float32)  # 256 bytes, as weights and again as logits
-    monkeypatch.setattr(attention, "MAX_KEPT_BYTES", 2_000)
+    monkeypatch.setattr(ui_shown, "MAX_KEPT_BYTES", 2_000)
     kept = Inspections()
     keys = [kept.add(shown(tiny_checkpoint, Inspection([], 0, weights, weights))) for _ in range(5)]
     assert len(set(keys)) == 5 and min(map(len, keys)) >= 20
@@ -300,20 +302,31 @@ def test_with_all_heads_comes_the_one_that_is_locked_or_else_the_first(tiny_chec
 def test_a_head_that_is_not_there_is_refused(tiny_checkpoint, place):
     seen = inspect(tiny_checkpoint, tiny_checkpoint.tokenizer.decode([0]))
     with pytest.raises(BadInput, match="no such head"):
-        attention._checked(seen, *place)
+        shown(tiny_checkpoint, seen).check(*place)
 
 
 @pytest.fixture
-def closer(tiny_checkpoint):
+def site(tiny_checkpoint, tmp_path):
+    workspaces = Workspaces({tiny_checkpoint.name: tiny_checkpoint}, Settings(data=tmp_path, workers=1))
+    site = Site(workspaces, None)
+    yield site
+    workspaces.close(60)
+
+
+@pytest.fixture
+def key(site) -> str:
+    return site.workspaces.enter(None)[0]
+
+
+def server_functions(site: Site, kept: Inspections) -> dict:
+    return closer.functions(site, kept) | ablation.functions(site, kept)
+
+
+@pytest.fixture
+def closely(tiny_checkpoint, site):
     """The server functions for a closer look, by name, and the id of an inspection of nine tokens."""
     kept = Inspections()
-    key = kept.add(shown(tiny_checkpoint, inspect(tiny_checkpoint, "the goose")))
-    site = SimpleNamespace(visit=nullcontext)
-    return {
-        "scores": attention._scores_function(site, kept),
-        "stages": attention._stages_function(site, kept),
-        "lens": attention._lens_function(site, kept),
-    }, key
+    return server_functions(site, kept), kept.add(shown(tiny_checkpoint, inspect(tiny_checkpoint, "the goose")))
 
 
 def unpacked(packed: str) -> np.ndarray:
@@ -321,9 +334,9 @@ def unpacked(packed: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("query", [0, 4, 8, -1])
-def test_the_stages_of_a_head_are_sent_for_one_query(tiny_checkpoint, closer, query):
-    functions, key = closer
-    sent = functions["stages"]([key, 1, 0, query])
+def test_the_stages_of_a_head_are_sent_for_one_query(tiny_checkpoint, closely, query):
+    functions, trace = closely
+    sent = functions["stages"]([trace, 1, 0, query])
     stages = head_stages(tiny_checkpoint, tiny_checkpoint.tokenizer.encode("the goose"), 1, 0)
     assert "".join(sent["tokens"]) == "the goose"
     assert (sent["layer"], sent["head"], sent["query"]) == (1, 0, query % 9)
@@ -334,9 +347,9 @@ def test_the_stages_of_a_head_are_sent_for_one_query(tiny_checkpoint, closer, qu
     assert np.array_equal(unpacked(sent["values"]), stages.value.ravel())
 
 
-def test_the_lens_names_every_place_of_the_stream(tiny_checkpoint, closer):
-    functions, key = closer
-    sent = functions["lens"]([key, -1])
+def test_the_lens_names_every_place_of_the_stream(tiny_checkpoint, closely):
+    functions, trace = closely
+    sent = functions["lens"]([trace, -1])
     names = ["Embedding", "Layer 1 attention", "Layer 1 MLP", "Layer 2 attention", "Layer 2 MLP"]
     assert sent["position"] == 8 and [row["name"] for row in sent["rows"]] == names
     lens = logit_lens(tiny_checkpoint, tiny_checkpoint.tokenizer.encode("the goose"))
@@ -346,9 +359,9 @@ def test_the_lens_names_every_place_of_the_stream(tiny_checkpoint, closer):
     ]
 
 
-def test_every_heads_scores_are_sent(tiny_checkpoint, closer):
-    functions, key = closer
-    sent, scores = functions["scores"]([key]), head_scores(tiny_checkpoint)
+def test_every_heads_scores_are_sent(tiny_checkpoint, closely):
+    functions, trace = closely
+    sent, scores = functions["scores"]([trace]), head_scores(tiny_checkpoint)
     assert [(row["layer"], row["head"]) for row in sent] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     for row, (layer, head) in zip(sent, np.ndindex(2, 2), strict=True):
         assert row["badge"] == scores.badge(layer, head)
@@ -366,20 +379,110 @@ def test_every_heads_scores_are_sent(tiny_checkpoint, closer):
         ("lens", [9], "no such token"),
     ],
 )
-def test_a_closer_look_at_what_is_not_there_is_refused(closer, name, place, sentence):
-    functions, key = closer
-    assert sentence in functions[name]([key, *place])["error"]
+def test_a_closer_look_at_what_is_not_there_is_refused(closely, name, place, sentence):
+    functions, trace = closely
+    assert sentence in functions[name]([trace, *place])["error"]
 
 
-@pytest.mark.parametrize(("name", "place"), [("scores", []), ("stages", [0, 0, 0]), ("lens", [0])])
-def test_a_kept_inspection_does_not_keep_its_model(tiny_checkpoint, name, place):
+def test_each_heads_badge_is_sent_by_layer(tiny_checkpoint, closely):
+    functions, trace = closely
+    scores = head_scores(tiny_checkpoint)
+    assert functions["badges"]([trace]) == [[scores.badge(layer, head) for head in range(2)] for layer in range(2)]
+
+
+def test_scores_are_measured_once_for_a_model(tiny_checkpoint, closely, monkeypatch):
+    functions, trace = closely
+    first = functions["scores"]([trace])
+    monkeypatch.setattr(closer, "head_scores", None)
+    assert functions["scores"]([trace]) == first and "error" not in functions["badges"]([trace])
+
+
+def test_the_effect_of_what_is_switched_off(tiny_checkpoint, closely, site, key, small_text):
+    functions, trace = closely
+    ids = tiny_checkpoint.tokenizer.encode("the goose")
+    changed = switch_off(tiny_checkpoint, [(1, 0)], [0])
+    effect = functions["effect"]([key, trace, [[1, 0], [0, MLP]]])
+    assert (effect["layers"], effect["heads"]) == (2, 2)
+    assert effect["before"] == pytest.approx(evaluate(tiny_checkpoint, "the goose").loss)
+    assert effect["after"] == pytest.approx(evaluate(changed, "the goose").loss)
+    assert effect["n_tokens"] == 8 and effect["name"].startswith("the prompt")
+    both = [next_logits(checkpoint.model, ids).softmax(-1) for checkpoint in (tiny_checkpoint, changed)]
+    texts = [tiny_checkpoint.tokenizer.token_text(i) for i in range(tiny_checkpoint.config.vocab_size)]
+    for text, before, after in effect["next"]:
+        i = texts.index(text)
+        assert (before, after) == (pytest.approx(both[0][i].item()), pytest.approx(both[1][i].item()))
+    shown_texts = {text for text, *_ in effect["next"]}
+    assert shown_texts == {texts[i] for probs in both for i in probs.topk(6).indices}
+    assert [before for _, before, _ in effect["next"]] == sorted((b for _, b, _ in effect["next"]), reverse=True)
+    rise = functions["rise"]([key, trace, [[1, 0], [0, MLP]]])["rise"]
+    assert rise == pytest.approx(effect["after"] - effect["before"])
+    assert functions["effect"]([key, trace, []])["after"] == effect["before"]
+
+
+def test_the_loss_is_that_of_the_validation_part_where_the_text_is_here(closely, site, key, small_text, small_recipe):
+    workspace = site.workspace(key)
+    run = workspace.start(small_text, small_recipe)
+    while run.active:
+        time.sleep(0.05)
+    trained, kept = workspace.current, Inspections()
+    trace = kept.add(shown(trained, inspect(trained, "the")))
+    effect = server_functions(site, kept)["effect"]([key, trace, []])
+    assert effect["name"] == f"the validation part of {small_text.name}"
+    assert effect["before"] == pytest.approx(evaluate(trained, split(small_text.text)[1]).loss)
+    stranger = site.workspaces.enter(None)[0]  # who has not the text
+    elsewhere = server_functions(site, kept)["effect"]([stranger, trace, []])
+    assert elsewhere["name"].startswith("the prompt, since the text")
+
+
+def test_what_the_model_writes_with_and_without_a_part(tiny_checkpoint, closely, key):
+    functions, trace = closely
+    whole, without = functions["texts"]([key, trace, [[0, 0], [0, 1], [1, MLP]]])
+    for text, checkpoint in ((whole, tiny_checkpoint), (without, switch_off(tiny_checkpoint, [(0, 0), (0, 1)], [1]))):
+        assert text == "".join(step.text for step in stream_generate(checkpoint, "the goose", 120, Sampling(0.8), 0))
+    assert whole != without and functions["texts"]([key, trace, []]) == [whole, whole]
+
+
+@pytest.mark.parametrize("place", [(1, 0), (0, -1), (-1, -1)])
+def test_the_mask_is_taken_away(tiny_checkpoint, closely, key, place):
+    functions, trace = closely
+    sent = functions["mask"]([key, trace, *place])
+    free = unmask(tiny_checkpoint)
+    layer, head = (slice(None) if i == -1 else slice(i, i + 1) for i in place)
+    for name, checkpoint in (("masked", tiny_checkpoint), ("unmasked", free)):
+        weights = inspect(checkpoint, "the goose").attention[layer, head].mean((0, 1))
+        np.testing.assert_allclose(unpacked(sent[name]).reshape(9, 9), weights, atol=1e-6)
+    assert sent["after"] == pytest.approx(evaluate(free, "the goose").loss) != pytest.approx(sent["before"])
+
+
+@pytest.mark.parametrize(
+    "off",
+    [[[2, 0]], [[0, 2]], [[0, -2]], [[-1, 0]], [[0]], [0], [["0", 0]], [[0, 0, 0]], [[True, 0]], [None], [[0, 0.0]]],
+)
+@pytest.mark.parametrize("name", ["effect", "rise", "texts"])
+def test_what_is_not_there_cannot_be_switched_off(closely, key, name, off):
+    functions, trace = closely
+    assert "no such head" in functions[name]([key, trace, off])["error"]
+
+
+def test_a_prompt_of_one_token_has_no_loss(tiny_checkpoint, site, key):
+    kept = Inspections()
+    trace = kept.add(shown(tiny_checkpoint, inspect(tiny_checkpoint, "t")))
+    assert "give a prompt of at least two tokens" in server_functions(site, kept)["effect"]([key, trace, []])["error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("scores", []), ("stages", [0, 0, 0]), ("lens", [0]), ("effect", [[[0, 0]]]), ("texts", [[]]), ("mask", [0, 0])],
+)
+def test_a_kept_inspection_does_not_keep_its_model(tiny_checkpoint, site, key, name, place):
     kept, other = Inspections(), replace(tiny_checkpoint, name="other")
-    key, site = kept.add(shown(other, inspect(other, "the goose"))), SimpleNamespace(visit=nullcontext)
-    function = getattr(attention, f"_{name}_function")(site, kept)
-    assert "error" not in function([key, *place])
+    trace = kept.add(shown(other, inspect(other, "the goose")))
+    function = server_functions(site, kept)[name]
+    sent = [trace, *place] if name in ("scores", "stages", "lens") else [key, trace, *place]
+    assert "error" not in function(sent)
     del other
     gc.collect()
-    assert "not kept any more" in function([key, *place])["error"]
+    assert "not kept any more" in function(sent)["error"]
 
 
 # --- Between page and server ------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from surroundings import PATIENCE
 from test_runs import join, no_file_beyond, pause, wait_until, without_clock
 
 from playground import runs, workspaces
-from playground.checkpoint import Checkpoint, save
+from playground.checkpoint import Checkpoint, Provenance, save
 from playground.config import Recipe, memory_bytes
-from playground.corpus import Text
+from playground.corpus import Text, built_in
 from playground.errors import BadInput
 from playground.generation import write_sample
 from playground.runs import PAST, RECORD, STATE, TEXT
@@ -198,6 +198,21 @@ def test_uploads_at_the_same_moment_get_different_names(workspace, tiny_checkpoi
         thread.join(PATIENCE)
     assert workspace.names == ["Shipped", "Verses", *(f"Verses ({i})" for i in range(2, 7))]
     assert len(checkpoint_files(workspace)) == 6
+
+
+def test_the_text_of_a_checkpoint_is_found_while_it_is_here(workspace, small_text, small_recipe, tiny_checkpoint):
+    assert workspace.text_of(tiny_checkpoint) is None  # it comes from nowhere
+    run = workspace.start(small_text, small_recipe)
+    join(run)
+    trained = workspace.current
+    assert workspace.text_of(trained) == small_text
+    assert workspace.text_of(replace(trained, name="renamed")) == small_text
+    elsewhere = (*trained.provenance, Provenance(small_text.name, 3, "0" * 64))
+    assert workspace.text_of(replace(trained, provenance=elsewhere)) is None
+    sums = built_in("sums")
+    for digest, found in ((sums.sha256, sums), ("0" * 64, None)):
+        learned = (*trained.provenance, Provenance(sums.name, len(sums.text), digest))
+        assert workspace.text_of(replace(trained, provenance=learned)) == found
 
 
 def test_use_changes_the_checkpoint_in_use(workspace, tiny_checkpoint):

@@ -9,10 +9,12 @@ import pytest
 import torch
 from playwright.sync_api import expect
 
+from playground.ablation import switch_off, unmask
 from playground.checkpoint import to_bytes
 from playground.config import PRESETS
 from playground.corpus import Corpus, built_in, reference_losses, split
-from playground.generation import Sampling, stream_generate
+from playground.evaluation import evaluate
+from playground.generation import Sampling, next_logits, stream_generate
 from playground.inspection import head_scores, head_stages, inspect, logit_lens
 from playground.model import GPT
 from playground.tokenizer import train_tokenizer
@@ -468,6 +470,101 @@ def test_heads_are_sorted_by_what_they_are_for(visitor, tiny_checkpoint):
     for badge in set(badges) - {""}:
         table.get_by_label("Show").select_option(f"{badge} heads")
         expect(table.locator("tbody .ht-badge")).to_have_text([badge] * badges.count(badge))
+
+    second = table.get_by_role("button", name="Layer 2, Head 1", exact=True)
+    table.get_by_label("Show").select_option("all heads")
+    second.click()
+    expect(visitor.own("heads")).to_have_attribute("data-locked", "1,0")
+    expect(visitor.own("heads")).to_have_attribute("data-shown", "1,0")
+
+
+def test_the_grid_of_heads_is_sorted_and_filtered_by_badge(visitor, tiny_checkpoint):
+    visitor.use(tiny_checkpoint)
+    show_attention(visitor, "the goose")
+    heads, scores = visitor.own("heads"), head_scores(tiny_checkpoint)
+    badges = {(layer, head): scores.badge(layer, head) for layer in range(2) for head in range(2)}
+    expect(heads.locator(".am-badge")).to_have_text(list(badges.values()))
+    chosen = next(filter(None, badges.values()))
+    heads.get_by_label("Which heads").select_option("all, by badge")
+    in_order = sorted(badges, key=lambda place: (badges[place] or "z", place))
+    expect(heads.locator(".am-badge")).to_have_text(
+        [re.compile(rf"^{layer + 1}\.{head + 1} {badges[layer, head]}\s*$") for layer, head in in_order]
+    )
+    heads.get_by_label("Which heads").select_option(
+        f"{chosen} heads ({sum(badge == chosen for badge in badges.values())})"
+    )
+    alike = [place for place in badges if badges[place] == chosen]
+    names = [f"Layer {layer + 1}, Head {head + 1}" for layer, head in alike]
+    assert [thumb.get_attribute("aria-label") for thumb in heads.locator(".am-thumb").all()] == names
+    heads.locator(".am-thumb").last.click()
+    expect(heads).to_have_attribute("data-locked", "{},{}".format(*alike[-1]))
+    show_attention(visitor, "a goose")  # and so it stays with another prompt
+    expect(heads).to_have_attribute("data-tokens", "7")
+    expect(heads.locator(".am-thumb")).to_have_count(len(alike))
+
+
+def test_heads_and_mlps_are_switched_off(visitor, tiny_checkpoint):
+    visitor.use(tiny_checkpoint)
+    show_attention(visitor, "the goose")
+    switches = unfold_part(visitor, "switches")
+    loss, before = switches.locator(".sw-loss"), evaluate(tiny_checkpoint, "the goose").loss
+    expect(loss).to_have_text(f"{before:.3f}")
+    expect(switches.locator(".sw-where")).to_have_text(
+        "nats a token, over 8 tokens of the prompt, since the text it has learned from is not here"
+    )
+    expect(switches.get_by_role("button", name="Write with and without")).to_be_disabled()
+
+    parts = switches.locator(".sw-part")
+    for name, i in (("Head 2", 1), ("MLP", 2)):  # of the first layer
+        expect(parts.nth(i)).to_contain_text(name)
+        parts.nth(i).click()
+    expect(switches).to_have_attribute("data-off", "0,-1 0,1")
+    changed = switch_off(tiny_checkpoint, [(0, 1)], [0])
+    rise = evaluate(changed, "the goose").loss - before
+    sign = "+" if rise > 0 else "−"
+    expect(loss).to_have_text(f"{before:.3f} → {before + rise:.3f} ({sign}{abs(rise):.3f})")
+    ids = tiny_checkpoint.tokenizer.encode("the goose")
+    probs = [next_logits(checkpoint.model, ids).softmax(-1) for checkpoint in (tiny_checkpoint, changed)]
+    likeliest = switches.locator(".sw-next tbody tr").first.locator("td")
+    best = probs[0].argmax()
+    expect(likeliest).to_have_text([f"{100 * p[best]:.1f} %" for p in probs])
+
+    switches.get_by_role("button", name="Write with and without").click()
+    written = [
+        "".join(step.text for step in stream_generate(checkpoint, "the goose", 120, Sampling(0.8), 0))
+        for checkpoint in (tiny_checkpoint, changed)
+    ]
+    expect(switches.locator(".sw-text").first).to_be_visible()
+    assert switches.locator(".sw-text").all_text_contents() == written
+
+    switches.get_by_role("button", name="Measure each alone").click()
+    expect(switches.locator(".sw-told")).to_contain_text("Most is lost without")
+    expected = [switch_off(tiny_checkpoint, [(layer, head)]) for layer in (0, 1) for head in (0, 1)]
+    expected[2:2], expected[5:] = [switch_off(tiny_checkpoint, [], [0])], [switch_off(tiny_checkpoint, [], [1])]
+    for part, checkpoint in zip(parts.all(), expected, strict=True):
+        shown = float(part.locator("small").inner_text().replace("−", "-"))
+        assert shown == pytest.approx(evaluate(checkpoint, "the goose").loss - before, abs=6e-4)
+    switches.get_by_role("button", name="Switch all on").click()
+    expect(switches).to_have_attribute("data-off", "")
+    expect(loss).to_have_text(f"{before:.3f}")
+
+
+def test_the_mask_is_taken_away(visitor, tiny_checkpoint):
+    visitor.use(tiny_checkpoint)
+    show_attention(visitor, "the goose")
+    mask = unfold_part(visitor, "mask")
+    visitor.own("heads").get_by_role("button", name="Layer 2, Head 1", exact=True).click()
+    expect(mask.locator(".mv-head")).to_have_text(["Layer 2, Head 1"] * 2)
+    free = unmask(tiny_checkpoint)
+    before, after = (evaluate(checkpoint, "the goose").loss for checkpoint in (tiny_checkpoint, free))
+    expect(mask.locator(".mv-loss")).to_contain_text(f"Loss {before:.3f} → {after:.3f} nats a token")
+    weights = inspect(free, "the goose").attention[1, 0]  # (9, 9)
+    mask.get_by_label("Query token").select_option("3 e")
+    most = np.argsort(-weights[2], kind="stable")[:3]
+    told = ", ".join(f"{key + 1} {'the·goose'[key]} {weights[2, key]:.3f}" for key in most)
+    expect(mask.locator(".mv-row")).to_contain_text(f"Without it it attends most to {told}.")
+    share = np.triu(weights, 1).sum() / 9
+    expect(mask.locator(".mv-loss")).to_contain_text(f"{100 * share:.1f} % goes to what comes later")
 
 
 def test_figures_can_be_downloaded(visitor, tiny_checkpoint):

@@ -12,6 +12,7 @@ const NUMBER_SPACE = 24; // for positions, where the tokens do not fit
 const COARSE_SIDE = 32; // thumbnails up to here are enlarged, so their cells may have sharp edges
 const THIN = 7; // what is lit looks at least this thick
 const LEGEND_TICKS = [0, 0.1, 0.25, 0.5, 1];
+const ALL_BY_BADGE = "*";
 const EMPTY = "Type a prompt and press Show attention.";
 const HINT = "Point at a cell of the map, or at a token of the prompt, to read its weights.";
 
@@ -25,13 +26,15 @@ const state = {
   plot: null, // where in the large canvas what stands
   cell: null, // what is lit: {query, key}, key null for a whole row
   cursor: null, // the cell that the keyboard or a click is on
+  thumbs: [], // the buttons of all heads, those of the first layer first
+  badges: null, // what each head is for, a list a layer; null until the server has said so
   tokens: [], // the prompt's buttons
   colours: null,
   painted: 0,
 };
 
 const PARTS = [
-  "note", "body", "grid", "scale", "layer", "head", "preview", "stage", "map", "light", "fault",
+  "note", "body", "which", "grid", "scale", "layer", "head", "preview", "stage", "map", "light", "fault",
   "readout", "strip",
 ];
 const ui = Object.fromEntries(PARTS.map((name) => [name, element.querySelector(`.am-${name}`)]));
@@ -73,15 +76,25 @@ function begin(trace) {
   Object.assign(element.dataset, { layers: trace.layers, heads: trace.heads, tokens: trace.T });
   ui.note.hidden = true;
   ui.body.hidden = false;
-  styleGrid();
+  ui.grid.classList.toggle("am-fine", trace.side > COARSE_SIDE);
   if (!sameShape) {
-    buildGrid();
+    buildThumbs();
     buildSelects();
   }
+  if (!sameShape || element.dataset.model !== props.value.model) takeBadges(null);
   buildStrip();
   paintThumbs();
   light(null);
   lock([layer, head]);
+  if (!state.badges) loadBadges(trace, props.value.model);
+}
+
+// Last of all, and once for a model: they are measured without the prompt.
+async function loadBadges(trace, model) {
+  const badges = await ask(() => server.badges(trace.id));
+  if (trace !== state.trace || badges.error) return;
+  takeBadges(badges);
+  element.dataset.model = model;
 }
 
 function fetchHead(pair) {
@@ -139,36 +152,94 @@ function markLocked() {
   ui.layer.value = layer;
   ui.head.value = head;
   ui.head.disabled = layer === AVERAGE;
-  for (const thumb of thumbs()) thumb.ariaPressed = String(same(headOf(thumb), state.locked));
-  setTabStop(thumbs(), thumbs().find((thumb) => thumb.ariaPressed === "true") ?? thumbs()[0]);
+  for (const thumb of state.thumbs) thumb.ariaPressed = String(same(headOf(thumb), state.locked));
+  setGridStop();
+}
+
+function setGridStop() {
+  const inGrid = shownThumbs();
+  setTabStop(inGrid, inGrid.find((thumb) => thumb.ariaPressed === "true") ?? inGrid[0]);
 }
 
 function markShown(pair) {
   element.dataset.shown = String(pair);
-  for (const thumb of thumbs()) thumb.classList.toggle("am-shown", same(headOf(thumb), pair));
+  for (const thumb of state.thumbs) thumb.classList.toggle("am-shown", same(headOf(thumb), pair));
   ui.preview.textContent = same(pair, state.locked) ? "" : `preview: ${headName(pair)}`;
   ui.light.ariaLabel = `Weights of ${headName(pair)}. The arrow keys move the cell.`;
 }
 
 // ---- The grid of all heads ----
 
-const thumbs = () => [...ui.grid.querySelectorAll(".am-thumb")];
+const shownThumbs = () => [...ui.grid.querySelectorAll(".am-thumb")]; // in the order in which they stand
 
-function styleGrid() {
-  const { layers, heads, side } = state.trace;
-  const largest = clamp(Math.floor(GRID_HEIGHT / layers), 44, 130);
-  ui.grid.style.gridTemplateColumns = `max-content repeat(${heads}, minmax(28px, ${largest}px))`;
-  ui.grid.classList.toggle("am-fine", side > COARSE_SIDE);
+function buildThumbs() {
+  const { layers, heads } = state.trace;
+  const places = Array.from({ length: layers * heads }, (_, i) => [Math.floor(i / heads), i % heads]);
+  state.thumbs = places.map(([layer, head]) => thumb(layer, head));
 }
 
-function buildGrid() {
+function thumb(layer, head) {
+  const button = make("button", "am-thumb");
+  button.type = "button";
+  Object.assign(button.dataset, { layer, head });
+  button.append(make("canvas"));
+  make("div", "am-cell").append(button, make("span", "am-badge"));
+  return button;
+}
+
+function badgeOf(button) {
+  const [layer, head] = headOf(button);
+  return state.badges?.[layer][head] ?? "";
+}
+
+// What heads are for, as it is known: a choice of them above the grid, and a word below each.
+function takeBadges(badges) {
+  const chosen = ui.which.value;
+  state.badges = badges;
+  delete element.dataset.model;
+  const counts = new Map();
+  for (const badge of (badges ?? []).flat().filter(Boolean).sort()) counts.set(badge, (counts.get(badge) ?? 0) + 1);
+  ui.which.replaceChildren(new Option("all, by layer", ""));
+  if (counts.size) ui.which.append(new Option("all, by badge", ALL_BY_BADGE));
+  for (const [badge, n] of counts) ui.which.append(new Option(`${badge} heads (${n})`, badge));
+  ui.which.value = [...ui.which.options].some(({ value }) => value === chosen) ? chosen : "";
+  arrange();
+}
+
+// By layer the heads form a table. By badge, or some of them alone, they stand one after the other.
+function arrange() {
   const { layers, heads } = state.trace;
-  ui.grid.replaceChildren(make("span"));
-  for (let head = 0; head < heads; head++) ui.grid.append(columnTitle(head));
-  for (let layer = 0; layer < layers; layer++) {
-    ui.grid.append(make("span", "am-row", `Layer ${layer + 1}`));
-    for (let head = 0; head < heads; head++) ui.grid.append(thumb(layer, head));
+  const wanted = ui.which.value;
+  const largest = clamp(Math.floor(GRID_HEIGHT / layers), 44, 130);
+  if (wanted) {
+    ui.grid.style.gridTemplateColumns = `repeat(auto-fill, minmax(64px, ${Math.max(largest, 90)}px))`;
+    ui.grid.replaceChildren(...chosenThumbs(wanted).map((button) => button.parentElement));
+  } else {
+    ui.grid.style.gridTemplateColumns = `max-content repeat(${heads}, minmax(28px, ${largest}px))`;
+    ui.grid.replaceChildren(make("span"), ...Array.from({ length: heads }, (_, head) => columnTitle(head)));
+    for (const button of state.thumbs) {
+      const [layer, head] = headOf(button);
+      if (head === 0) ui.grid.append(make("span", "am-row", `Layer ${layer + 1}`));
+      ui.grid.append(button.parentElement);
+    }
   }
+  for (const button of state.thumbs) label(button, Boolean(wanted));
+  setGridStop();
+}
+
+function chosenThumbs(wanted) {
+  if (wanted !== ALL_BY_BADGE) return state.thumbs.filter((button) => badgeOf(button) === wanted);
+  const rank = (button) => badgeOf(button) || "\uffff"; // those without one come last
+  return [...state.thumbs].sort((a, b) => (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0));
+}
+
+function label(button, withPlace) {
+  const pair = headOf(button);
+  const badge = badgeOf(button);
+  const place = withPlace ? `${pair[0] + 1}.${pair[1] + 1} ` : "";
+  button.nextSibling.textContent = place + badge;
+  button.ariaLabel = headName(pair);
+  button.title = badge ? `${headName(pair)}: ${badge} head` : headName(pair);
 }
 
 function columnTitle(head) {
@@ -177,19 +248,13 @@ function columnTitle(head) {
   return title;
 }
 
-function thumb(layer, head) {
-  const button = make("button", "am-thumb");
-  button.type = "button";
-  button.ariaLabel = headName([layer, head]);
-  Object.assign(button.dataset, { layer, head });
-  button.append(make("canvas"));
-  return button;
-}
-
 function paintThumbs() {
   const { side, thumbs: levels } = state.trace;
-  let next = 0; // they stand in the order in which cells are drawn
-  for (const button of thumbs()) drawCells(button.firstChild, side, () => levels[next++]);
+  const n = (side * (side + 1)) / 2; // levels of a head, in the order in which its cells are drawn
+  state.thumbs.forEach((button, i) => {
+    let next = i * n;
+    drawCells(button.firstChild, side, state.colours.pixels, () => levels[next++]);
+  });
 }
 
 // Only one of a group of buttons is reached with Tab; the arrow keys move on from there.
@@ -209,9 +274,18 @@ function moveInGrid(event) {
   const at = headOf(event.target);
   if (!step || !at) return;
   event.preventDefault();
+  const inGrid = shownThumbs();
+  focusOn(inGrid, ui.which.value ? nextInRow(inGrid, event.target, step) : neighbour(at, step));
+}
+
+function neighbour(at, step) {
   const layer = clamp(at[0] + step[0], 0, state.trace.layers - 1);
   const head = clamp(at[1] + step[1], 0, state.trace.heads - 1);
-  focusOn(thumbs(), thumbs()[layer * state.trace.heads + head]);
+  return state.thumbs[layer * state.trace.heads + head];
+}
+
+function nextInRow(inGrid, from, step) {
+  return inGrid[clamp(inGrid.indexOf(from) + step[0] + step[1], 0, inGrid.length - 1)];
 }
 
 // ---- The selects ----
@@ -236,10 +310,9 @@ function lockSelected() {
 // ---- Colours ----
 
 function readColours() {
-  const stops = [0, 1, 2, 3, 4].map((i) => rgb(`--am-${i}`));
-  const levels = Array.from({ length: 256 }, (_, step) => mix(stops, step / 255));
+  const levels = heatLevels();
   state.colours = {
-    pixels: Uint32Array.from(levels, ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r),
+    pixels: Uint32Array.from(levels, pixelOf),
     fills: levels.map((parts) => `rgb(${parts})`),
     inks: levels.map((parts) => (lightness(parts) > 0.45 ? "#111827" : "#ffffff")),
     text: `rgb(${rgb("--body-text-color")})`,
@@ -249,35 +322,9 @@ function readColours() {
   };
 }
 
-function mix(stops, position) {
-  const at = position * (stops.length - 1);
-  const i = Math.min(Math.floor(at), stops.length - 2);
-  return stops[i].map((part, channel) => Math.round(part + (at - i) * (stops[i + 1][channel] - part)));
-}
-
 // 0 black to 1 white, roughly as the eye has it.
 function lightness([r, g, b]) {
   return (0.3 * r + 0.59 * g + 0.11 * b) / 255;
-}
-
-// The step 0..255 of the colours for a weight 0..1.
-function level(weight) {
-  return Math.min(255, Math.round(Math.sqrt(weight) * 255));
-}
-
-// One pixel a cell. What the causal mask hides stays transparent, so that it never looks like a weight of zero.
-function drawCells(canvas, side, levelOf) {
-  canvas.width = canvas.height = side;
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(side, side);
-  const pixels = new Uint32Array(image.data.buffer);
-  for (let query = 0; query < side; query++) {
-    for (let key = 0; key <= query; key++) {
-      const cell = query * side + key;
-      pixels[cell] = state.colours.pixels[levelOf(cell)];
-    }
-  }
-  context.putImageData(image, 0, 0);
 }
 
 function buildScale() {
@@ -369,7 +416,7 @@ function drawWeights(context) {
   const { start, width, cell } = state.plot;
   const weights = state.shown;
   const cells = make("canvas");
-  drawCells(cells, state.trace.T, (i) => level(weights[i]));
+  drawCells(cells, state.trace.T, state.colours.pixels, (i) => level(weights[i]));
   context.imageSmoothingEnabled = cell * window.devicePixelRatio < 1; // else whole cells would be dropped
   context.drawImage(cells, start, start, width, width);
 }
@@ -650,6 +697,7 @@ function listenToGrid() {
     const pair = headOf(event.target);
     if (pair) lock(pair);
   });
+  ui.which.addEventListener("change", arrange);
   for (const select of [ui.layer, ui.head]) select.addEventListener("change", lockSelected);
 }
 
@@ -673,6 +721,12 @@ function listenToStrip() {
   ui.strip.addEventListener("keydown", moveInStrip);
 }
 
+// Another part of the page asks for a head of the trace that is shown.
+function lockChosen(event) {
+  if (!element.isConnected) return document.removeEventListener(HEAD_CHOSEN, lockChosen);
+  if (state.trace) lock([event.detail.layer, event.detail.head]);
+}
+
 function redraw() {
   readColours();
   if (!state.trace) return;
@@ -692,6 +746,7 @@ readColours();
 listenToGrid();
 listenToMap();
 listenToStrip();
+document.addEventListener(HEAD_CHOSEN, lockChosen);
 onTheme(redraw);
 new ResizeObserver(redrawMap).observe(ui.stage);
 watch("value", load);

@@ -21,7 +21,10 @@ TEMPLATE = """
   <p class="am-note" role="status"></p>
   <div class="am-body" hidden>
     <section class="am-heads" aria-label="All heads">
-      <p class="am-title">All heads</p>
+      <div class="am-title">
+        <span>All heads</span>
+        <select class="am-which" aria-label="Which heads"></select>
+      </div>
       <div class="am-scroll">
         <div class="am-grid" role="group" aria-label="One row a layer, one column a head"></div>
       </div>
@@ -52,20 +55,22 @@ TEMPLATE = """
 """
 
 
-def attention_map(grid: Callable, head: Callable, **kwargs) -> gr.HTML:
-    """The component. Its value is `{"id": ...}`, the unguessable name of a trace, or None for the empty state.
+def attention_map(grid: Callable, head: Callable, badges: Callable, **kwargs) -> gr.HTML:
+    """The component. Its value is what the tab looks at (see attention.py), or None for the empty state.
 
     The page asks `grid([id, layer, head])` for `pack_grid(...)` with the head that is locked, or another if the trace
-    has none there, and `head([id, layer, head])` for `pack_head(...)`; either may return `{"error": sentence}` instead.
+    has none there, then `badges(id)` for what each head is for, a list a layer of a word each, "" for nothing special;
+    and `head([id, layer, head])` for `pack_head(...)`. Each may return `{"error": sentence}` instead.
     Everything in the arguments comes from a browser: the functions must check it.
 
     It sends `pick` with `{"layer", "head"}`, counted from 0 and -1 for an average, whenever the locked head changes;
     of a new trace that is [0, 0] at first.
 
-    On its element stand the facts that tests read: data-layers, -heads, -tokens, -locked and -shown ("layer,head") and
-    -painted (how often the large map was painted); on the readout data-query, -key and -weight, counted from 0.
+    On its element stand the facts that tests read: data-model (whose badges are shown), data-layers, -heads, -tokens,
+    -locked and -shown ("layer,head") and -painted (how often the large map was painted); on the readout data-query,
+    -key and -weight, counted from 0.
     """
-    return component("attention_map", TEMPLATE, "look", server_functions=[grid, head], **kwargs)
+    return component("attention_map", TEMPLATE, "look", server_functions=[grid, head, badges], **kwargs)
 
 
 def pack_grid(weights: np.ndarray, tokens: Sequence, layer: int, head: int) -> dict:

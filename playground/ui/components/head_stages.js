@@ -6,7 +6,7 @@ const ARRAYS = ["q", "keys", "values", "scores", "scaled", "masked", "weights", 
 const find = (selector) => element.querySelector(selector);
 const state = { shown: null, id: null, query: -1 };
 
-const load = loadWhileOpen(EMPTY, () => server.stages([...props.value, state.query]), show);
+const load = loadWhileOpen(EMPTY, () => server.stages([props.value.id, props.value.layer, props.value.head, state.query]), show);
 
 // ---- The picture ----
 
@@ -61,7 +61,7 @@ function strip(name, key) {
 function paint() {
   const { q, output, keys, values } = state.shown;
   const largest = { keys: span(keys, q), values: span(values, output) };
-  const colours = [rgb("--hs-minus"), rgb("--hs-plus")];
+  const colours = [rgb("--look-minus"), rgb("--look-plus")];
   paintStrip(find(".hs-q"), q, largest.keys, colours, "query");
   paintStrip(find(".hs-o"), output, largest.values, colours, "output");
   for (const canvas of element.querySelectorAll("td canvas")) {
@@ -111,7 +111,7 @@ find("tbody").addEventListener("click", (event) => {
 });
 onTheme(() => state.shown && paint());
 watch("value", () => {
-  const id = props.value?.[0];
+  const id = props.value?.id;
   if (id !== state.id) [state.id, state.query] = [id, -1]; // another trace
   load();
 });

@@ -41,7 +41,7 @@ TEMPLATE = """
 
 
 def head_stages(stages: Callable, **kwargs) -> gr.HTML:
-    """The component, closed at first. Its value is `[id, layer, head]`, the head that the page shows, or None.
+    """The component, closed at first. Its value is what the tab looks at (see attention.py), or None.
 
     While it is open it asks `stages([id, layer, head, query])` for `pack_stages(...)` or `{"error": sentence}`; a query
     of -1 is the last token.

@@ -10,7 +10,7 @@ const COLUMNS = [
 const find = (selector) => element.querySelector(selector);
 const state = { rows: [], sorted: "head" };
 
-const load = loadWhileOpen(EMPTY, () => server.scores(props.value), (rows) => {
+const load = loadWhileOpen(EMPTY, () => server.scores(props.value.id), (rows) => {
   state.rows = rows;
   fillFilter();
   show();
@@ -42,8 +42,15 @@ function show() {
 }
 
 function line(row) {
-  const name = make("th", "", `Layer ${row.layer + 1}, Head ${row.head + 1}`);
+  const choose = make("button", "ht-choose", `Layer ${row.layer + 1}, Head ${row.head + 1}`);
+  choose.type = "button";
+  choose.title = "Show this head";
+  choose.addEventListener("click", () => {
+    document.dispatchEvent(new CustomEvent(HEAD_CHOSEN, { detail: { layer: row.layer, head: row.head } }));
+  });
+  const name = make("th");
   name.scope = "row";
+  name.append(choose);
   const badge = make("td");
   if (row.badge) badge.append(make("span", "ht-badge", row.badge));
   const node = make("tr");

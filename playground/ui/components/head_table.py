@@ -35,7 +35,7 @@ SCORES = ("previous", "first", "same", "induction", "local", "uniform", "entropy
 
 
 def head_table(scores: Callable, **kwargs) -> gr.HTML:
-    """The component, closed at first. Its value is the id of a trace, or None.
+    """The component, closed at first. Its value is what the tab looks at (see attention.py), or None.
 
     While it is open it asks `scores(id)` for `pack_scores(...)` or `{"error": sentence}`.
     """

@@ -5,7 +5,7 @@ const EMPTY = "Press Show attention to look at a prompt.";
 const find = (selector) => element.querySelector(selector);
 const state = { id: null, position: -1 };
 
-const load = loadWhileOpen(EMPTY, () => server.lens([props.value, state.position]), show);
+const load = loadWhileOpen(EMPTY, () => server.lens([props.value.id, state.position]), show);
 
 function show({ position, tokens, rows }) {
   offerTokens(find(".ll-position"), tokens, position);
@@ -38,7 +38,8 @@ find(".ll-position").addEventListener("change", (event) => {
   load();
 });
 watch("value", () => {
-  if (props.value !== state.id) [state.id, state.position] = [props.value, -1]; // another trace
+  const id = props.value?.id;
+  if (id !== state.id) [state.id, state.position] = [id, -1]; // another trace
   load();
 });
 load();

@@ -29,7 +29,7 @@ TEMPLATE = """
 
 
 def logit_lens_table(lens: Callable, **kwargs) -> gr.HTML:
-    """The component, closed at first. Its value is the id of a trace, or None.
+    """The component, closed at first. Its value is what the tab looks at (see attention.py), or None.
 
     While it is open it asks `lens([id, position])` for `pack_lens(...)` or `{"error": sentence}`; a position of -1 is
     the last token.

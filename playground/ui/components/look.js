@@ -11,6 +11,8 @@ async function ask(call) {
   }
 }
 
+const HEAD_CHOSEN = "playground-head"; // an event of the page: a part of it asks to look at a head, {layer, head}
+
 // Makes `load` of a component that is one <details>, closed at first: while it is open, it shows what the server says
 // of the component's value, or a sentence where there is none. Only the last question's answer counts.
 function loadWhileOpen(empty, question, show) {
@@ -35,4 +37,41 @@ function loadWhileOpen(empty, question, show) {
 function offerTokens(select, tokens, chosen) {
   select.replaceChildren(...tokens.map((text, i) => new Option(`${i + 1} ${visible(text)}`, i)));
   select.value = chosen;
+}
+
+// ---- Weights as colours ----
+
+// The step 0..255 of the colours for a weight 0..1.
+function level(weight) {
+  return Math.min(255, Math.round(Math.sqrt(weight) * 255));
+}
+
+// The colours of the 256 steps: [red, green, blue] of each, from the five that look.css names.
+function heatLevels() {
+  const stops = [0, 1, 2, 3, 4].map((i) => rgb(`--heat-${i}`));
+  return Array.from({ length: 256 }, (_, step) => mix(stops, step / 255));
+}
+
+function mix(stops, position) {
+  const at = position * (stops.length - 1);
+  const i = Math.min(Math.floor(at), stops.length - 2);
+  return stops[i].map((part, channel) => Math.round(part + (at - i) * (stops[i + 1][channel] - part)));
+}
+
+const pixelOf = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
+
+// One pixel a cell, in the colours of `pixels`. Of row q only the first `seen(q)` are painted: what the causal mask hides
+// stays transparent, so that it never looks like a weight of zero.
+function drawCells(canvas, side, pixels, levelOf, seen = (query) => query + 1) {
+  canvas.width = canvas.height = side;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(side, side);
+  const cells = new Uint32Array(image.data.buffer);
+  for (let query = 0; query < side; query++) {
+    for (let key = 0; key < seen(query); key++) {
+      const cell = query * side + key;
+      cells[cell] = pixels[levelOf(cell)];
+    }
+  }
+  context.putImageData(image, 0, 0);
 }

@@ -1,0 +1,129 @@
+"""What a model does without some of its parts: server functions of the Attention tab's switches and of its mask."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from playground.ablation import held_out_ids, held_out_loss, switch_off, unmask
+from playground.checkpoint import Checkpoint
+from playground.errors import BadInput
+from playground.generation import SAMPLE_TOKENS, Sampling, generate_ids, next_logits
+from playground.inspection import attention_weights
+from playground.ui.components.mask_view import pack_mask
+from playground.ui.components.switches import MLP, pack_next_tokens
+from playground.ui.shown import Inspections, Shown
+from playground.ui.site import Site, answer
+from playground.workspaces import Workspace
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Tokens to measure losses on, what they are, and the loss of the whole model on them."""
+
+    ids: Tensor  # (N,)
+    name: str
+    loss: float  # nats a token
+
+    def compared(self, loss: float) -> dict:
+        """For the page: the loss of the whole model, and another one on the same tokens."""
+        return {"before": self.loss, "after": loss, "name": self.name, "n_tokens": len(self.ids) - 1}
+
+
+def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
+    """The server functions, by their names; each gets the visitor's key and the id of the trace that is shown.
+
+    What is switched off comes as pairs of a layer and a head, from 0, or `MLP` for the layer's.
+    """
+    known: WeakKeyDictionary[Checkpoint, HeldOut] = WeakKeyDictionary()
+
+    def held_out(key: str, shown: Shown) -> HeldOut:
+        checkpoint = shown.checkpoint
+        if checkpoint not in known:
+            found = _held_out(site.workspace(key), checkpoint)
+            if not found:
+                return _prompt_only(checkpoint, shown.ids)
+            known[checkpoint] = found
+        return known[checkpoint]
+
+    @answer(str, str, list)
+    def rise(key, trace, off):
+        """How many nats a token the loss rises."""
+        shown = inspections.get(trace)
+        with site.visit():
+            measured = held_out(key, shown)
+            return {"rise": held_out_loss(_without(shown, off), measured.ids) - measured.loss}
+
+    @answer(str, str, list)
+    def effect(key, trace, off):
+        shown = inspections.get(trace)
+        with site.visit():
+            changed, measured = _without(shown, off), held_out(key, shown)
+            loss = held_out_loss(changed, measured.ids) if off else measured.loss
+            logits = [next_logits(checkpoint.model, shown.ids) for checkpoint in (shown.checkpoint, changed)]
+        probs = torch.stack(logits).softmax(-1).numpy()  # (2, V)
+        config, token_text = shown.checkpoint.config, shown.checkpoint.tokenizer.token_text
+        shape = {"layers": config.n_layer, "heads": config.n_head}
+        return shape | measured.compared(loss) | {"next": pack_next_tokens(probs, token_text)}
+
+    @answer(str, str, list)
+    def texts(key, trace, off):
+        shown = inspections.get(trace)
+        changed = _without(shown, off)
+        return [_written(site, checkpoint, shown.ids) for checkpoint in (shown.checkpoint, changed)]
+
+    @answer(str, str, int, int)
+    def mask(key, trace, layer, head):
+        shown = inspections.get(trace)
+        shown.check(layer, head)
+        with site.visit():
+            free, measured = unmask(shown.checkpoint), held_out(key, shown)
+            loss = held_out_loss(free, measured.ids)
+            weights = attention_weights(free, shown.ids)
+        seen = shown.inspection
+        return measured.compared(loss) | pack_mask(seen.attention, weights, seen.tokens, layer, head)
+
+    return {function.__name__: function for function in (rise, effect, texts, mask)}
+
+
+def _held_out(workspace: Workspace, checkpoint: Checkpoint) -> HeldOut | None:
+    """The validation part of the text that the model has learned from, if that is still here."""
+    text = workspace.text_of(checkpoint)
+    if not text:
+        return None
+    ids = held_out_ids(checkpoint, text)
+    return HeldOut(ids, f"the validation part of {text.name}", held_out_loss(checkpoint, ids))
+
+
+def _prompt_only(checkpoint: Checkpoint, ids: list[int]) -> HeldOut:
+    if len(ids) < 2:
+        raise BadInput("The text that this model learned from is not here: give a prompt of at least two tokens.")
+    prompt = torch.tensor(ids)
+    return HeldOut(
+        prompt, "the prompt, since the text it has learned from is not here", held_out_loss(checkpoint, prompt)
+    )
+
+
+def _without(shown: Shown, off: list) -> Checkpoint:
+    """The checkpoint without what a page wants off. Raises `BadInput` for what is not there."""
+    n_layer, n_head = shown.inspection.attention.shape[:2]
+    for part in off:
+        is_pair = isinstance(part, list) and [type(number) for number in part] == [int, int]
+        if not (is_pair and 0 <= part[0] < n_layer and MLP <= part[1] < n_head):
+            raise BadInput("The model has no such head: choose one of the list.")
+    heads = {(layer, head) for layer, head in off if head != MLP}
+    return switch_off(shown.checkpoint, heads, {layer for layer, head in off if head == MLP})
+
+
+def _written(site: Site, checkpoint: Checkpoint, ids: list[int]) -> str:
+    """How the model goes on; others have their turn after every token."""
+    drawn = islice(generate_ids(checkpoint.model, ids, Sampling(temperature=0.8), seed=0), SAMPLE_TOKENS)
+    tokens, step = [], True
+    while step:
+        with site.visit():
+            step = next(drawn, None)
+        tokens += [step[0]] if step else []
+    return checkpoint.tokenizer.decode(tokens)

@@ -1,0 +1,93 @@
+// The causal mask: see mask_view.py for the value and what the server sends.
+
+const EMPTY = "Press Show attention to look at a prompt.";
+const AVERAGE = -1;
+
+const find = (selector) => element.querySelector(selector);
+const state = { shown: null, query: -1 };
+
+const load = loadWhileOpen(
+  EMPTY,
+  () => server.mask([props.value.visitor, props.value.id, props.value.layer, props.value.head]),
+  show,
+);
+
+function show(answer) {
+  for (const name of ["masked", "unmasked"]) answer[name] = unpack(answer[name], Float32Array);
+  state.shown = answer;
+  const T = answer.tokens.length;
+  if (!(state.query >= 0 && state.query < T)) state.query = Math.floor((T - 1) / 2);
+  for (const node of element.querySelectorAll(".mv-head")) node.textContent = headName(answer);
+  offerTokens(find(".mv-query"), answer.tokens, state.query);
+  paint();
+  tellRow();
+  tellLoss(answer);
+}
+
+function headName({ layer, head }) {
+  if (layer === AVERAGE) return "Average of all heads";
+  return head === AVERAGE ? `Layer ${layer + 1}, average of heads` : `Layer ${layer + 1}, Head ${head + 1}`;
+}
+
+function paint() {
+  const { tokens, masked, unmasked } = state.shown;
+  const T = tokens.length;
+  const pixels = Uint32Array.from(heatLevels(), pixelOf);
+  drawCells(find(".mv-mask"), T, pixels, () => 255);
+  drawCells(find(".mv-before"), T, pixels, (i) => level(masked[i]));
+  drawCells(find(".mv-after"), T, pixels, (i) => level(unmasked[i]), () => T);
+  find(".mv-mask").ariaLabel = `The mask of ${T} tokens: query 1 sees key 1, query 2 keys 1 and 2, and so on.`;
+  find(".mv-before").ariaLabel = "The weights with the mask: nothing right of the diagonal.";
+  find(".mv-after").ariaLabel = `The weights without it: ${percent(futureShare())} of the attention goes to what comes later.`;
+}
+
+// How much of all attention goes to keys after their query.
+function futureShare() {
+  const { tokens, unmasked } = state.shown;
+  const T = tokens.length;
+  return unmasked.reduce((sum, weight, i) => sum + (i % T > Math.floor(i / T) ? weight : 0), 0) / T;
+}
+
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+// The row of one query: the three keys it attends to most, with the mask and without.
+function tellRow() {
+  const parts = [["With the mask", "masked"], ["Without it", "unmasked"]].flatMap(([words, name]) => [
+    `${words} it attends most to `, ...mostSeen(state.shown[name]), ". ",
+  ]);
+  find(".mv-row").replaceChildren(...parts);
+}
+
+function mostSeen(weights) {
+  const { tokens } = state.shown;
+  const T = tokens.length;
+  const row = weights.subarray(state.query * T, (state.query + 1) * T);
+  const keys = tokens.map((_, key) => key).filter((key) => row[key] > 0);
+  const most = keys.sort((a, b) => row[b] - row[a]).slice(0, 3);
+  return most.flatMap((key, i) => [
+    i ? ", " : "", `${key + 1} `, make("bdi", "", visible(tokens[key])), ` ${row[key].toFixed(3)}`,
+  ]);
+}
+
+function tellLoss({ before, after, name, n_tokens }) {
+  const worse = after > before;
+  const count = n_tokens.toLocaleString("en");
+  const why = worse
+    ? "Worse, although it sees the answer: it has never learned to look there, and what it now sees is unlike all it knows."
+    : "Better, but only because it sees the answer: for writing on, when nothing comes later yet, that is worth nothing.";
+  find(".mv-loss").replaceChildren(
+    `Loss ${before.toFixed(3)} → `,
+    make("b", worse ? "mv-worse" : "mv-better", after.toFixed(3)),
+    ` nats a token without the mask in any layer, over ${count} token${n_tokens === 1 ? "" : "s"} of ${name}. ${why} `,
+    `Of this attention, ${percent(futureShare())} goes to what comes later.`,
+  );
+  Object.assign(element.dataset, { before, after });
+}
+
+find(".mv-query").addEventListener("change", (event) => {
+  state.query = Number(event.target.value);
+  tellRow();
+});
+onTheme(() => state.shown && paint());
+watch("value", load);
+load();

@@ -1,0 +1,69 @@
+"""What pages look at: inspections by names that cannot be guessed, and checks of what a page says it sees in one."""
+
+import secrets
+import weakref
+from dataclasses import dataclass
+
+from playground.checkpoint import Checkpoint
+from playground.errors import BadInput
+from playground.inspection import Inspection
+from playground.recent import Recent
+from playground.ui.components.attention_map import AVERAGE
+
+NOT_KEPT = "This picture is not kept any more: press Show attention."
+MAX_KEPT_BYTES = 2**25  # of inspections for pages to ask about; a page whose own is gone is told so
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An inspection that a page is looking at, and the caption of its figures. It does not keep its model in memory."""
+
+    caption: str
+    model: "weakref.ref[Checkpoint]"
+    inspection: Inspection
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        checkpoint = self.model()
+        if not checkpoint:
+            raise BadInput(NOT_KEPT)
+        return checkpoint
+
+    @property
+    def ids(self) -> list[int]:
+        return [token.id for token in self.inspection.tokens]
+
+    def position(self, i: int) -> int:
+        """The place of a token as the page names it: from 0; -1 is the last. Raises `BadInput` for one too far."""
+        n = len(self.inspection.tokens)
+        if not -1 <= i < n:
+            raise BadInput("The prompt has no such token: choose one of the list.")
+        return i % n
+
+    def has(self, layer: int, head: int) -> bool:
+        """Whether there is such a head. They are named from 0; -1 is an average."""
+        n_layer, n_head = self.inspection.attention.shape[:2]
+        return AVERAGE <= layer < n_layer and AVERAGE <= head < n_head and (layer != AVERAGE or head == AVERAGE)
+
+    def check(self, layer: int, head: int) -> None:
+        """Raises `BadInput` unless there is such a head, or average."""
+        if not self.has(layer, head):
+            raise BadInput("The model has no such head: choose one of the list.")
+
+
+class Inspections:
+    """The latest inspections, by ids that cannot be guessed: the page asks for one head at a time."""
+
+    def __init__(self):
+        self._kept: Recent[Shown] = Recent(MAX_KEPT_BYTES)
+
+    def add(self, shown: Shown) -> str:
+        key = secrets.token_urlsafe(16)
+        self._kept.put(key, shown, shown.inspection.attention.nbytes + shown.inspection.logits.nbytes)
+        return key
+
+    def get(self, key: str) -> Shown:
+        shown = self._kept.get(key)
+        if not shown:
+            raise BadInput(NOT_KEPT)
+        return shown
