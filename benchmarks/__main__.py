@@ -1,6 +1,6 @@
 """`make bench`: every figure of speed beside another's, measured in one run on this machine, as a table and as JSON.
 
-python -m benchmarks [name …]     all of them, or some: time_to_loss throughput generation tokenizers page growth
+python -m benchmarks [name …]     all of them, or some of those named in NAMES
 """
 
 import argparse
@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.row import Row
 
-NAMES = ("tokenizers", "generation", "throughput", "time_to_loss", "page", "growth")
+NAMES = ("tokenizers", "generation", "throughput", "time_to_loss", "snapshots", "page", "growth")
 RESULTS = Path("bench.json")
 
 

@@ -19,6 +19,7 @@ from playground.config import BYTES_PER_FLOAT, ModelConfig, TrainConfig, is_numb
 from playground.corpus import References
 from playground.errors import BadInput
 from playground.files import write_tensors
+from playground.life import LIFE, Life, check_about, shapes
 from playground.model import GPT
 from playground.tokenizer import Tokenizer, tokenizer_from_dict, without_surrogates
 
@@ -100,6 +101,7 @@ class Checkpoint:
     provenance: tuple[Provenance, ...] = ()  # oldest first; fine-tuning adds one
     val_loss: float | None = None  # over the whole validation part, nats a token
     references: References | None = None  # what counting alone reaches there
+    life: Life | None = field(repr=False, default=None)  # what every head did while the model learned
 
     @property
     def step(self) -> int:
@@ -119,13 +121,13 @@ class Checkpoint:
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
     """The checkpoint as the bytes of its one file."""
-    return save_tensors(checkpoint.weights, metadata=_header(checkpoint))
+    return save_tensors(_tensors(checkpoint), metadata=_header(checkpoint))
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the file whole or not at all: a reader, or a crash, never meets half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(path, checkpoint.weights, _header(checkpoint))
+    write_tensors(path, _tensors(checkpoint), _header(checkpoint))
 
 
 def load(path: Path) -> Checkpoint:
@@ -148,15 +150,20 @@ def from_bytes(data: bytes) -> Checkpoint:
             f"The checkpoint does not fit together: its tokenizer has {tokenizer.vocab_size:,} tokens, "
             f"its model {past.config.vocab_size:,}. Upload one as the playground saved it."
         )
-    _check_shapes(stored, past.config, len(data))
+    about_life = about.get("life")
+    if about_life is not None:
+        check_about(about_life, past.config)
+    _check_shapes(stored, past.config, about_life, len(data))
     try:
-        weights = load_tensors(data)
+        tensors = load_tensors(data)
     except SafetensorError as error:
         raise BadInput("The checkpoint is damaged or cut short: download it again from where it came from.") from error
-    for name, weight in weights.items():
-        if not weight.isfinite().all():
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
             raise BadInput(f"The checkpoint's weights are broken: {name} holds numbers that are not finite.")
-    return Checkpoint(clean_name(about.get("name")), tokenizer=tokenizer, weights=weights, **vars(past))
+    life = Life.from_dict(about_life, tensors) if about_life else None
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(LIFE)}
+    return Checkpoint(clean_name(about.get("name")), tokenizer=tokenizer, weights=weights, life=life, **vars(past))
 
 
 def clean_name(name: object) -> str:
@@ -166,8 +173,13 @@ def clean_name(name: object) -> str:
     return shortened if shortened.strip(".") else "Untitled"
 
 
+def _tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    return checkpoint.weights | (checkpoint.life.tensors() if checkpoint.life else {})
+
+
 def _header(checkpoint: Checkpoint) -> dict[str, str]:
     about = {"format": FORMAT, "name": checkpoint.name, "tokenizer": checkpoint.tokenizer.to_dict()}
+    about |= {"life": checkpoint.life.to_dict()} if checkpoint.life else {}
     return {"playground": json.dumps(about | checkpoint.past.to_dict(), allow_nan=False)}
 
 
@@ -194,20 +206,22 @@ def _read_header(data: bytes) -> tuple[object, dict]:
         ) from error
 
 
-def _check_shapes(stored: dict, config: ModelConfig, n_bytes: int) -> None:
+def _check_shapes(stored: dict, config: ModelConfig, about_life: dict | None, n_bytes: int) -> None:
     """Compares what the file says of its tensors with what the model has, before any takes more memory than it did."""
     # On "meta" a model has shapes alone. Only where it must: torch imports its compiler for that, which takes 1.2 s.
     with torch.device("cpu" if BYTES_PER_FLOAT * config.n_params <= n_bytes else "meta"):
-        expected = {name: list(weight.shape) for name, weight in GPT(config).state_dict().items()}
+        expected = {name: (list(weight.shape), "F32") for name, weight in GPT(config).state_dict().items()}
+    expected |= shapes(about_life, config) if about_life else {}
     if set(stored) != set(expected):
         name = sorted(set(stored) ^ set(expected))[0]
         raise BadInput(f"The checkpoint's weights do not belong to its configuration: {quote(name)} is amiss.")
     for name, entry in stored.items():
         shape, dtype = (entry.get("shape"), entry.get("dtype")) if isinstance(entry, dict) else (None, None)
-        if shape != expected[name] or dtype != "F32":
+        if (shape, dtype) != expected[name]:
+            wanted_shape, wanted_dtype = expected[name]
             raise BadInput(
                 f"The checkpoint's weights do not fit its configuration: {name} is {quote(shape)} of {quote(dtype)}, "
-                f"not {expected[name]} of 'F32'."
+                f"not {wanted_shape} of {wanted_dtype!r}."
             )
 
 

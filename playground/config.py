@@ -194,6 +194,7 @@ class Recipe:
     tokenizer_vocab_size: int  # wanted by words and byte-pair; characters take what the text has
     model: ModelConfig
     train: TrainConfig
+    probe: str = ""  # a text on which the heads are watched while they learn; if empty, one of the corpus's own
 
     def problems(self) -> dict[str, str]:
         """What is wrong with any of its settings, by the setting's name; empty when all is well."""

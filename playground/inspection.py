@@ -13,15 +13,9 @@ from torch import Tensor
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
 from playground.generation import encode_prompt
+from playground.heads import MAX_WEIGHTS, TOO_LARGE
 from playground.model import Trace
 from playground.tokenizer import Token
-
-MAX_WEIGHTS = 2**26  # attention weights in one inspection, 256 MB of them; a visitor may upload any shape of model
-PROBE_ROWS, PROBE_PERIOD = 16, 16  # the repeated sequences by which heads are told apart
-NEAR = 4  # tokens; a head that stays within so many is local
-CLEAR = 0.4  # of its attention, from which on a head has a badge
-TOO_LARGE = "The numbers inside this model are too large to be shown: train it again, or choose another."
-EVEN = 0.9  # of the highest entropy: a head that looks everywhere alike
 
 
 @dataclass(frozen=True)
@@ -117,76 +111,3 @@ def logit_lens(checkpoint: Checkpoint, ids: list[int], position: int = -1, n: in
     if not (length.isfinite().all() and top.values.isfinite().all()):
         raise BadInput(TOO_LARGE)
     return Lens(top.indices.numpy(), top.values.numpy(), length.numpy())
-
-
-# ---- What each head is for -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HeadScores:
-    """How much of its attention each head gives to what, 0 to 1, and how its attention is spread; each (L, nh).
-
-    Measured on random tokens that are repeated once: what they mean tells a head little about where to look.
-    """
-
-    previous: np.ndarray  # to the token before
-    first: np.ndarray  # to the row's first token
-    same: np.ndarray  # in the second half: to the same token in the first
-    induction: np.ndarray  # in the second half: to what came after the same token in the first
-    local: np.ndarray  # to itself and the NEAR tokens before it; 0 where a context is too short to tell
-    uniform: np.ndarray  # entropy as a share of the highest possible
-    entropy: np.ndarray  # bits
-    reach: np.ndarray  # tokens back, on average
-
-    def badge(self, layer: int, head: int) -> str:
-        """What this head is for: the most special of what is clearly so, or "" for a head that is nothing of it."""
-        for name in ("induction", "same", "previous", "first", "uniform", "local"):
-            if getattr(self, name)[layer, head] >= (EVEN if name == "uniform" else CLEAR):
-                return name
-        return ""
-
-
-@torch.inference_mode()
-def head_scores(checkpoint: Checkpoint) -> HeadScores:
-    """Scores every head on random tokens of the model's vocabulary, the same ones every time."""
-    ids = repeated_tokens(checkpoint)  # (B, 2P)
-    trace = Trace(("attention",))
-    checkpoint.model(ids, trace)
-    weights = torch.stack([layer.mean(0) for layer in trace.attention])  # (L, nh, T, T)
-    if not weights.isfinite().all():
-        raise BadInput(TOO_LARGE)
-    T, P = ids.size(1), ids.size(1) // 2
-    q, k = torch.arange(T)[:, None], torch.arange(T)[None]
-
-    def share(looked_at: Tensor, queries: slice) -> np.ndarray:
-        """How much of the attention of these queries goes to the keys that are marked in `looked_at` (T, T)."""
-        return (weights * looked_at)[:, :, queries].sum(-1).mean(-1).numpy()
-
-    later, second = slice(1, T), slice(P, T)
-    logs = torch.stack([_entropy(layer).mean(0) for layer in trace.attention])  # (L, nh, T) bits
-    return HeadScores(
-        previous=share(k == q - 1, later),
-        first=share(k == 0, later),
-        same=share(k == q - P, second),
-        induction=share(k == q - P + 1, second),
-        local=share((k <= q) & (k >= q - NEAR), slice(2 * NEAR, T)) if T >= 4 * NEAR else np.zeros(weights.shape[:2]),
-        uniform=(logs[:, :, 1:] / torch.arange(2, T + 1).log2()).mean(-1).numpy(),
-        entropy=logs[:, :, later].mean(-1).numpy(),
-        reach=(weights * (q - k)).sum(-1)[:, :, later].mean(-1).numpy(),
-    )
-
-
-def repeated_tokens(checkpoint: Checkpoint) -> Tensor:
-    """Rows of random tokens that are repeated once, (B, 2P); no token comes twice in a half if there are enough."""
-    config, generator = checkpoint.config, torch.Generator().manual_seed(0)
-    period = min(PROBE_PERIOD, config.block_size // 2)
-    n_weights = config.n_layer * config.n_head * (2 * period) ** 2  # of a row
-    rows = min(PROBE_ROWS, max(1, MAX_WEIGHTS // n_weights))
-    shuffled = [torch.randperm(config.vocab_size, generator=generator) for _ in range(rows)]
-    half = torch.stack([ids.repeat(math.ceil(period / len(ids)))[:period] for ids in shuffled])  # (B, P)
-    return half.repeat(1, 2)
-
-
-def _entropy(weights: Tensor) -> Tensor:
-    """Of each distribution (…, T), in bits."""
-    return -torch.special.xlogy(weights, weights).sum(-1) / math.log(2)

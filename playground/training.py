@@ -30,6 +30,8 @@ from playground.config import ModelConfig, Recipe, TrainConfig, quote, step_flop
 from playground.corpus import Corpus, Text, check_length, get_batch, reference_losses, split
 from playground.errors import BadInput
 from playground.files import write_tensors
+from playground.heads import PERIOD
+from playground.life import Life, begin_life, look, snapshot_steps
 from playground.model import GPT, Dropout
 from playground.optimizers import make_optimizers
 from playground.parallel import ALONE, N_HALVES, Beside, World, here
@@ -145,8 +147,9 @@ class Trainer:
     """A run: a model, its optimizers, its random numbers and what happened so far.
 
     Starts from random weights, or from those of `start`, whose tokenizer and shape then stay (fine-tuning).
-    `sampler` is called at every evaluation; what it returns becomes the step's `sample`. `beside` may do half of the
-    work; the processes of a `world` share the rows of every batch, and all end up with the same weights.
+    `sampler` is called at every evaluation; what it returns becomes the step's `sample`. Given the ids of a `probe`,
+    what every head does with it is kept as a `life`. `beside` may do half of the work; the processes of a `world` share
+    the rows of every batch, and all end up with the same weights.
     """
 
     def __init__(
@@ -157,6 +160,7 @@ class Trainer:
         tokenizer: Tokenizer,
         start: Checkpoint | None = None,
         sampler: Sampler | None = None,
+        probe: list[int] | None = None,
         device: str = "auto",
         beside: Beside = here,
         world: World = ALONE,
@@ -181,6 +185,8 @@ class Trainer:
         self.references = reference_losses(corpus, config.vocab_size)
         self.rate_scale = 1.0  # what a change on the way has made of the schedule's learning rate
         self.history: list[TrainStep] = []
+        self.life = begin_life(config, probe) if probe else None
+        self.snapshot_steps = snapshot_steps(train_config.max_iters)
         self.seconds = 0.0
         self._keep_good_weights()
 
@@ -202,6 +208,8 @@ class Trainer:
         """One optimisation step, and an evaluation when one is due. Raises `Diverged` at a loss that is not finite."""
         started = perf_counter()
         step, config = self.n_steps + 1, self.train_config
+        if self.n_steps in self.snapshot_steps:
+            self.life = self._life_until_now()
         learning_rate = self.rate_scale * get_lr(step, config)
         loss, grad_norm = self._backward()
         self._stop_unless_finite(loss, grad_norm)
@@ -244,6 +252,7 @@ class Trainer:
             provenance=(*(self.start.provenance if self.start else ()), text),
             val_loss=val_loss,
             references=self.references,
+            life=self._life_until_now(),
         )
 
     def back_to_good_weights(self) -> None:
@@ -252,6 +261,7 @@ class Trainer:
         self.model.load_state_dict(weights)
         self.model.zero_grad(set_to_none=True)
         del self.history[n_steps:]
+        self.life = self.life and self.life.until(n_steps)
 
     def save_state(self, file: Path) -> None:
         """Writes all that the next step depends on, whole or not at all; `load_state` of it goes on bit for bit."""
@@ -262,12 +272,15 @@ class Trainer:
         tensors |= {f"good.{name}": weight for name, weight in good.items()}
         for name, moments in self._moments():
             tensors |= {f"moment.{kind}.{name}": moment for kind, moment in moments.items()}
+        if self.life:
+            tensors |= self.life.tensors()
         about = {
             "text": self.corpus.sha256,
             "config": vars(self.config),
             "rate_scale": self.rate_scale,
             "seconds": self.seconds,
             "good_step": good_step,
+            "life": self.life and self.life.to_dict(),
             "history": [list(vars(step).values()) for step in self.history],
         }
         write_tensors(file, tensors, {"state": json.dumps(about, allow_nan=False)})
@@ -302,6 +315,7 @@ class Trainer:
         for name, moments in self._moments():
             moments.clear()
             moments |= saved[name]
+        self.life = Life.from_dict(about["life"], tensors) if about.get("life") else self.life
         self._good = (about["good_step"], {name: w.to(self.device) for name, w in part("good.").items()})
 
     def _moments(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -373,6 +387,12 @@ class Trainer:
             f"{self.n_steps} are kept. Try a learning rate of {learning_rate / 4:.2g}, or a longer warm-up."
         )
 
+    def _life_until_now(self) -> Life | None:
+        """With a snapshot of the weights as they are, unless there is one."""
+        if not self.life or self.n_steps in self.life.steps:
+            return self.life
+        return look(self.life, self.model, self.n_steps)
+
     def _write_sample(self) -> str | None:
         self.model.eval()
         sample = self.sampler(self.model, self.tokenizer) if self.sampler else None
@@ -421,7 +441,20 @@ def make_trainer(
     config = replace(planned_model(text, recipe, start), vocab_size=tokenizer.vocab_size)
     config.validate()
     corpus = Corpus.build(text, tokenizer, config.block_size)
-    return Trainer(config, recipe.train, corpus, tokenizer, start, sampler, **where)
+    probe = probe_ids(recipe.probe, tokenizer, corpus, config.block_size)
+    return Trainer(config, recipe.train, corpus, tokenizer, start, sampler, probe, **where)
+
+
+def probe_ids(probe: str, tokenizer: Tokenizer, corpus: Corpus, block_size: int) -> list[int]:
+    """The tokens on which the heads are watched. Without a text for it: how the validation part begins, twice, so that
+    one sees which head finds again what stood there before.
+    """
+    if not probe:
+        return 2 * corpus.val[: min(PERIOD, block_size // 2)].tolist()
+    ids = tokenizer.encode(probe)
+    if all(i == tokenizer.unk_id for i in ids):
+        raise BadInput("The model will know nothing in the text to watch its heads on: use words of its own text.")
+    return ids
 
 
 def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[TrainStep]:

@@ -447,8 +447,9 @@ class Workspaces:
 
 
 def _size_in_memory(checkpoint: Checkpoint) -> int:
-    """Of its weights, its model and its history."""
-    return 2 * BYTES_PER_FLOAT * checkpoint.config.n_params + BYTES_OF_A_STEP * len(checkpoint.history)
+    """Of its weights, its model, its history and its snapshots."""
+    snapshots = checkpoint.life.attention.nbytes if checkpoint.life else 0
+    return 2 * BYTES_PER_FLOAT * checkpoint.config.n_params + BYTES_OF_A_STEP * len(checkpoint.history) + snapshots
 
 
 def _claim(folder: Path) -> FileLock:

@@ -51,8 +51,8 @@ def header_of(data: bytes) -> tuple[dict, bytes]:
 
 
 def about_of(checkpoint: Checkpoint) -> dict:
-    """All that the playground's own header says of a checkpoint."""
-    return json.loads(header_of(to_bytes(checkpoint))[0]["__metadata__"]["playground"])
+    """All that the playground's own header says of a checkpoint, but for the snapshots of its training."""
+    return json.loads(header_of(to_bytes(replace(checkpoint, life=None)))[0]["__metadata__"]["playground"])
 
 
 def forged(about: object, weights: dict) -> bytes:

@@ -21,6 +21,8 @@ ORDER = [
     "corpora",
     "corpus",
     "model",
+    "heads",
+    "life",
     "checkpoint",
     "fused",
     "optimizers",

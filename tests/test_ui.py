@@ -23,7 +23,8 @@ from playground.corpus import Text, split
 from playground.errors import BadInput
 from playground.evaluation import evaluate
 from playground.generation import MAX_PROMPT, Sampling, next_logits, stream_generate
-from playground.inspection import Inspection, head_scores, head_stages, inspect, logit_lens
+from playground.heads import head_scores
+from playground.inspection import Inspection, head_stages, inspect, logit_lens
 from playground.settings import Settings
 from playground.tokenizer import WordTokenizer
 from playground.training import make_trainer
@@ -168,7 +169,7 @@ def poll(tmp_path, tiny_checkpoint):
     def poll(cursor, run=None):
         return ask([key, run.id if run else f"{train.PAST}0", cursor])
 
-    poll.workspace, poll.history = workspace, history
+    poll.workspace, poll.history, poll.workspaces, poll.key = workspace, history, workspaces, key
     yield poll
     workspaces.close(60)
 
@@ -250,6 +251,40 @@ def test_the_polls_of_a_run_make_up_its_whole_curve(poll, small_text, small_reci
     assert evaluated == [[s.step, s.val_loss, s.sample] for s in history if s.val_loss is not None]
 
 
+# --- A head's life ----------------------------------------------------------------------------------------------------
+
+
+def test_the_snapshots_of_a_run_come_as_they_are_taken_and_stay_with_its_checkpoint(poll, small_text, small_recipe):
+    workspace, ask = poll.workspace, train._life(Site(poll.workspaces, None))
+    run, steps, scores = workspace.start(small_text, small_recipe), [], []
+    while run.active:
+        answer = ask([poll.key, run.id, steps[-1] if steps else -1])
+        if answer:
+            assert len(answer["badges"]) == len(answer["steps"])
+            steps += answer["steps"]
+            scores.append(unpacked(answer["scores"]))
+        time.sleep(0.01)
+    answer = ask([poll.key, run.id, steps[-1] if steps else -1])
+    steps, scores = steps + answer["steps"], np.concatenate([*scores, unpacked(answer["scores"])])
+    life = workspace.current.life
+    assert tuple(steps) == life.steps and answer["due"] is None
+    assert np.array_equal(scores, life.scores.numpy().ravel())
+
+    whole = ask([poll.key, f"{train.PAST}0", -1])
+    assert whole["steps"] == steps and "".join(whole["tokens"]) == workspace.current.tokenizer.decode(list(life.ids))
+    assert np.array_equal(unpacked(whole["attention"], np.uint8), life.attention.numpy().ravel())
+    assert (whole["layers"], whole["heads"]) == (run.recipe.model.n_layer, run.recipe.model.n_head)
+    assert whole["badges"][-1] == life.head_scores(len(steps) - 1).badges
+    assert ask([poll.key, f"{train.PAST}0", steps[-1]])["steps"] == []
+
+
+def test_a_model_of_long_ago_has_no_snapshots(poll):
+    ask = train._life(Site(poll.workspaces, None))
+    poll.workspace.add(replace(poll.workspace.current, life=None))
+    assert ask([poll.key, f"{train.PAST}0", -1]) == {}
+    assert "not here any more" in ask([poll.key, "nobody's", -1])["error"]
+
+
 # --- Attention that is kept for the page ------------------------------------------------------------------------------
 
 
@@ -329,8 +364,8 @@ def closely(tiny_checkpoint, site):
     return server_functions(site, kept), kept.add(shown(tiny_checkpoint, inspect(tiny_checkpoint, "the goose")))
 
 
-def unpacked(packed: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(packed), np.float32)
+def unpacked(packed: str, dtype: type = np.float32) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(packed), dtype)
 
 
 @pytest.mark.parametrize("query", [0, 4, 8, -1])
@@ -361,7 +396,7 @@ def test_the_lens_names_every_place_of_the_stream(tiny_checkpoint, closely):
 
 def test_every_heads_scores_are_sent(tiny_checkpoint, closely):
     functions, trace = closely
-    sent, scores = functions["scores"]([trace]), head_scores(tiny_checkpoint)
+    sent, scores = functions["scores"]([trace]), head_scores(tiny_checkpoint.model)
     assert [(row["layer"], row["head"]) for row in sent] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     for row, (layer, head) in zip(sent, np.ndindex(2, 2), strict=True):
         assert row["badge"] == scores.badge(layer, head)
@@ -386,7 +421,7 @@ def test_a_closer_look_at_what_is_not_there_is_refused(closely, name, place, sen
 
 def test_each_heads_badge_is_sent_by_layer(tiny_checkpoint, closely):
     functions, trace = closely
-    scores = head_scores(tiny_checkpoint)
+    scores = head_scores(tiny_checkpoint.model)
     assert functions["badges"]([trace]) == [[scores.badge(layer, head) for head in range(2)] for layer in range(2)]
 
 

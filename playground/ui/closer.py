@@ -5,7 +5,8 @@ from weakref import WeakKeyDictionary
 
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
-from playground.inspection import HeadScores, head_scores, head_stages, logit_lens
+from playground.heads import HeadScores, head_scores
+from playground.inspection import head_stages, logit_lens
 from playground.ui.components.attention_map import AVERAGE
 from playground.ui.components.head_stages import pack_stages
 from playground.ui.components.head_table import pack_scores
@@ -24,15 +25,12 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
         checkpoint = shown.checkpoint
         if checkpoint not in known:
             with site.visit():
-                known[checkpoint] = head_scores(checkpoint)
+                known[checkpoint] = head_scores(checkpoint.model)
         return known[checkpoint]
 
     @answer(str)
     def badges(key):
-        shown = inspections.get(key)
-        n_layer, n_head = shown.inspection.attention.shape[:2]
-        scores = scores_of(shown)
-        return [[scores.badge(layer, head) for head in range(n_head)] for layer in range(n_layer)]
+        return scores_of(inspections.get(key)).badges
 
     @answer(str)
     def scores(key):

@@ -1,7 +1,7 @@
 """The Train tab: a text, a recipe, what it will cost, and the run as it goes."""
 
 import itertools
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -23,9 +23,12 @@ from playground.config import (
 from playground.corpora import BUILT_IN
 from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text
 from playground.errors import BadInput
+from playground.life import MAX_TOKENS
 from playground.runs import Progress, Run, past_progress
+from playground.tokenizer import without_surrogates
 from playground.training import estimate_seconds
 from playground.ui.components.facts import facts, pack_facts
+from playground.ui.components.head_life import head_life, pack_life
 from playground.ui.components.loss_chart import loss_chart
 from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, REACH, smooth, thin
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
@@ -33,6 +36,7 @@ from playground.workspaces import Host, Workspace, affordable_model
 
 FROM_BUILT_IN, FROM_PASTE, FROM_UPLOAD = "Built-in text", "Paste", "Upload"
 CUSTOM = "custom"
+MAX_PROBE = 1_000  # characters
 FIRST_PRESET = "small"
 PAST = "past:"  # for the chart, in place of a run's id: the history that the model in use brought along
 
@@ -87,6 +91,13 @@ def build(site: Site) -> Tab:
             fine_tune = gr.Checkbox(
                 label="Fine-tune the model in use", info="go on from its weights; its tokenizer and shape stay"
             )
+            probe = gr.Textbox(
+                label="Text to watch the heads on",
+                info=f"its first {MAX_TOKENS} tokens; if empty, how the validation part begins, twice",
+                lines=1,
+                max_length=MAX_PROBE,
+                elem_id="probe",
+            )
             plan_facts = facts(elem_id="plan-facts")
         with gr.Column(scale=3, min_width=320):
             with gr.Row():
@@ -103,6 +114,7 @@ def build(site: Site) -> Tab:
                     scale=3,
                 )
                 change_rate = gr.Button("Change", scale=1, min_width=90, elem_id="change-rate")
+            head_life(_life(site), elem_id="life")
 
     buttons = [start, pause, resume, stop, rate_row]
     settings = list(controls.values())
@@ -142,7 +154,9 @@ def build(site: Site) -> Tab:
 
     @tell
     def begin(key, kind, name, paste, upload, tune, *values):
+        *values, probe = values
         workspace, recipe = site.workspace(key), _recipe(dict(zip(controls, values, strict=True)))
+        recipe = replace(recipe, probe=without_surrogates(probe)[:MAX_PROBE])
         base = workspace.current if tune else None
         run = workspace.start(_text(kind, name, paste, upload), recipe, base)
         return [_chart_value(key, workspace, run), recipe.train.learning_rate, *_button_states(workspace)]
@@ -155,7 +169,7 @@ def build(site: Site) -> Tab:
     def buttons_now(key):
         return _button_states(site.workspace(key))
 
-    start.click(begin, inputs, [chart, rate, *buttons], **QUIET)
+    start.click(begin, [*inputs, probe], [chart, rate, *buttons], **QUIET)
     for button, method in ((pause, Workspace.pause), (resume, Workspace.resume), (stop, Workspace.stop)):
 
         @tell
@@ -379,6 +393,23 @@ def _poll(site: Site):
         return {"server": site.server, **reply}
 
     return poll
+
+
+def _life(site: Site):
+    @answer(str, str, int)
+    def life(key, run_id, step):
+        workspace = site.workspace(key)
+        run = None if run_id.startswith(PAST) else workspace.run(run_id)
+        trainer = run and run.trainer
+        if run and not trainer and run.name not in workspace.names:
+            return {}  # it is about to begin
+        seen = trainer or (workspace.listed(run.name) if run else workspace.current)
+        if not seen.life:
+            return {}
+        due = next((due for due in trainer.snapshot_steps if due >= trainer.n_steps), None) if trainer else None
+        return pack_life(seen.life.after(step), seen.tokenizer.token_text, due)
+
+    return life
 
 
 def _short(number: float | None) -> float | None:

@@ -15,7 +15,8 @@ from playground.config import PRESETS
 from playground.corpus import Corpus, built_in, reference_losses, split
 from playground.evaluation import evaluate
 from playground.generation import Sampling, next_logits, stream_generate
-from playground.inspection import head_scores, head_stages, inspect, logit_lens
+from playground.heads import head_scores
+from playground.inspection import head_stages, inspect, logit_lens
 from playground.model import GPT
 from playground.tokenizer import train_tokenizer
 
@@ -458,7 +459,7 @@ def test_the_stream_is_read_after_each_layer(visitor, tiny_checkpoint):
 def test_heads_are_sorted_by_what_they_are_for(visitor, tiny_checkpoint):
     visitor.use(tiny_checkpoint)
     show_attention(visitor, "the goose")
-    table, scores = unfold_part(visitor, "scores"), head_scores(tiny_checkpoint)
+    table, scores = unfold_part(visitor, "scores"), head_scores(tiny_checkpoint.model)
     names = table.locator("tbody th")
     expect(names).to_have_text([f"Layer {i}, Head {j}" for i in (1, 2) for j in (1, 2)])
     table.get_by_role("button", name="reach, tokens").click()
@@ -481,7 +482,7 @@ def test_heads_are_sorted_by_what_they_are_for(visitor, tiny_checkpoint):
 def test_the_grid_of_heads_is_sorted_and_filtered_by_badge(visitor, tiny_checkpoint):
     visitor.use(tiny_checkpoint)
     show_attention(visitor, "the goose")
-    heads, scores = visitor.own("heads"), head_scores(tiny_checkpoint)
+    heads, scores = visitor.own("heads"), head_scores(tiny_checkpoint.model)
     badges = {(layer, head): scores.badge(layer, head) for layer in range(2) for head in range(2)}
     expect(heads.locator(".am-badge")).to_have_text(list(badges.values()))
     chosen = next(filter(None, badges.values()))

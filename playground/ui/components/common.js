@@ -1,5 +1,10 @@
 // Shared by every component; stands before its own script.
 
+// Events of the page, by which its parts tell each other what a visitor looks at.
+const RUN_SHOWN = "playground-run"; // {visitor, run, step, state}: of the loss chart, whenever it has heard of its run
+const STEP_SHOWN = "playground-step"; // {run, step}: of a head's life; null is the newest step
+const HEAD_CHOSEN = "playground-head"; // {layer, head}: look at this one
+
 // A token's text as one can see it: spaces, line ends and characters without a shape get a sign.
 function visible(text) {
   return text

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import gradio as gr
 
-from playground.inspection import HeadScores
+from playground.heads import HeadScores
 from playground.ui.components.base import component
 
 TEMPLATE = """

@@ -11,8 +11,6 @@ async function ask(call) {
   }
 }
 
-const HEAD_CHOSEN = "playground-head"; // an event of the page: a part of it asks to look at a head, {layer, head}
-
 // Makes `load` of a component that is one <details>, closed at first: while it is open, it shows what the server says
 // of the component's value, or a sentence where there is none. Only the last question's answer counts.
 function loadWhileOpen(empty, question, show) {

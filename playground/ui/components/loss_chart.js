@@ -58,6 +58,7 @@ let zoom = null; // [from, to] in steps
 let hover = null; // pixels from the left of the canvas
 let drag = null; // {from, to} in pixels
 let pinned = null; // the evaluation whose sample is looked at; null is the newest
+let marked = null; // the step at which the heads are looked at, below; null is the newest
 
 // What the last drawing used.
 const picture = document.createElement("canvas"); // all but the crosshair, which moves far more often
@@ -89,6 +90,7 @@ function startOver() {
   cursor = 0;
   zoom = null;
   pinned = null;
+  marked = null;
   updates = 0;
   polls = 0;
   view.removeAttribute("data-lost");
@@ -137,6 +139,12 @@ function receive(reply) {
   if (whatIsDrawn() !== drawn) redraw();
   if (reply.state !== before) trigger("state", { run: value.run, state: reply.state });
   if (evaluated) trigger("evaluated", { run: value.run, step: val.at(-1)[STEP] });
+  tellRun();
+}
+
+function tellRun() {
+  const { state, step } = latest;
+  document.dispatchEvent(new CustomEvent(RUN_SHOWN, { detail: { visitor: value.visitor, run: value.run, state, step } }));
 }
 
 function whatIsDrawn() {
@@ -433,6 +441,7 @@ function draw() {
   if (!canvas.clientWidth) return; // in a tab that is not open
   if (stale) drawPicture();
   showPicture();
+  drawMark();
   drawCrosshair();
   drawSelection();
 }
@@ -673,6 +682,14 @@ function drawReferenceLabels() {
   });
 }
 
+function drawMark() {
+  if (marked === null || marked > plot.steps[1]) return;
+  const x = Math.round(plot.x(Math.max(marked, plot.steps[0]))) + 0.5;
+  context.strokeStyle = colours.train;
+  context.lineWidth = 1.5;
+  line(x, plot.top, x, plot.bottom);
+}
+
 function drawCrosshair() {
   const step = hover === null ? null : plot.x.invert(hover);
   const trainPoint = step === null ? null : nearest(train, step);
@@ -777,6 +794,17 @@ function toggleLog(axis) {
   redraw();
 }
 
+// Another part of the page looks at the heads as they were after some step.
+function markStep({ detail }) {
+  if (detail.run !== value?.run) return;
+  marked = detail.step;
+  const before = samples().filter((point) => point[STEP] <= marked);
+  pinned = marked === null ? null : before.at(-1) ?? samples()[0] ?? null;
+  element.dataset.marked = marked ?? "";
+  showSample();
+  redrawCrosshair();
+}
+
 function chooseSample() {
   pinned = samples()[Number(slider.value)];
   showSample();
@@ -794,6 +822,7 @@ find(".reset").addEventListener("click", () => setZoom(null));
 find(".log-x").addEventListener("click", () => toggleLog("x"));
 find(".log-y").addEventListener("click", () => toggleLog("y"));
 slider.addEventListener("input", chooseSample);
+document.addEventListener(STEP_SHOWN, markStep);
 
 
 // ---- Start and end
@@ -805,6 +834,7 @@ document.addEventListener("visibilitychange", poll);
 function leave() {
   clearInterval(timer);
   document.removeEventListener("visibilitychange", poll);
+  document.removeEventListener(STEP_SHOWN, markStep);
 }
 
 onTheme(() => {
