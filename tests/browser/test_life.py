@@ -1,0 +1,123 @@
+"""A head's life in the page: what was kept while a run went on is scrubbed through, played, and moves with the rest."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from playground.life import snapshot_steps
+
+pytestmark = pytest.mark.browser
+
+STEPS = 240
+
+# The colour of a pixel of a canvas, and which of the 256 levels of weights has it: what the page drew, read back.
+DRAWN = """(canvas) => {
+  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return {side: canvas.width, pixels: Array.from(pixels)};
+}"""
+
+
+@pytest.fixture
+def life(visitor, small_text):
+    """The part of the page, and the snapshots of the run that it shows."""
+    visitor.open("Train")
+    visitor.paste_text(small_text.text)
+    visitor.set_up(**(visitor.TINY | {"n_layer": 2, "max_iters": STEPS, "eval_interval": 60}))
+    visitor.fill("probe", "the goose")
+    visitor.start()
+    expect(visitor.own("life").locator(".hl")).to_be_visible()
+    visitor.expect_state("finished")
+    visitor.expect_model("The pasted text")
+    expect(visitor.own("life")).to_have_attribute("data-snapshots", str(len(snapshot_steps(STEPS))))
+    _, checkpoint = visitor.download_checkpoint()
+    visitor.open("Train")
+    return visitor.own("life"), checkpoint.life
+
+
+def scrub(section, at: int) -> None:
+    section.get_by_label("Snapshots of the heads so far").fill(str(at))
+
+
+def test_the_slider_moves_heads_badges_curve_marker_and_sample(visitor, life):
+    section, kept = life
+    assert kept.steps == snapshot_steps(STEPS) and len(kept.steps) >= 20
+    expect(section.locator(".hl-tokens")).to_have_text("the·goose")
+    expect(section).to_have_attribute("data-step", str(STEPS))
+    section.locator(".hl-head").nth(3).click()
+    expect(section.locator("figcaption")).to_contain_text("Layer 2, Head 2")
+    samples = visitor.own("chart").locator(".sample-step")
+    for at in range(len(kept.steps) - 1):
+        scrub(section, at)
+        expect(section).to_have_attribute("data-at", str(at))
+        step = kept.steps[at]
+        expect(section.locator(".hl-step")).to_have_text(f"step {step:,}")
+        assert section.locator(".hl-head span").all_text_contents() == list(chain(*kept.head_scores(at).badges))
+        assert float(section.get_attribute("data-score")) == pytest.approx(kept.head_scores(at).induction[1, 1])
+        assert visitor.fact("chart", "marked") == str(step)
+        assert samples.inner_text() == f"step {max(1, step // 60 * 60)}"
+    scrub(section, len(kept.steps) - 1)
+    expect(visitor.own("chart")).to_have_attribute("data-marked", "")
+    expect(samples).to_have_text(f"step {STEPS}")
+
+
+def test_what_is_painted_is_what_was_kept(life):
+    section, kept = life
+    levels = {}  # which colour each level has on the page
+    for at in (0, 12, len(kept.steps) - 1):
+        scrub(section, at)
+        for i, canvas in enumerate(section.locator(".hl-head canvas").all()):
+            drawn = canvas.evaluate(DRAWN)
+            assert drawn["side"] == 9
+            pixels = np.array(drawn["pixels"]).reshape(9, 9, 4)
+            past = np.tri(9, dtype=bool)
+            assert (pixels[~past][:, 3] == 0).all()  # nothing stands where the mask is
+            for level, colour in zip(kept.attention[at, i // 2, i % 2].tolist(), pixels[past].tolist(), strict=True):
+                assert levels.setdefault(level, colour) == colour
+    assert len({tuple(colour) for colour in levels.values()}) > 10
+
+
+def test_the_film_plays_to_its_end(visitor, life):
+    section, kept = life
+    section.get_by_role("button", name="Play").click()
+    expect(section).to_have_attribute("data-at", "5")
+    section.get_by_role("button", name="Stop").click()
+    stopped = section.get_attribute("data-at")
+    visitor.page.wait_for_timeout(500)
+    assert section.get_attribute("data-at") == stopped
+    scrub(section, len(kept.steps) - 4)
+    section.get_by_role("button", name="Play").click()
+    expect(section).to_have_attribute("data-at", str(len(kept.steps) - 1))
+    expect(section.locator(".hl-play")).to_have_text("Play")
+
+
+def test_the_moment_when_a_head_became_what_it_is_can_be_gone_to(life):
+    section, kept = life
+    last = kept.head_scores(-1)
+    moments = []
+    for layer, head in np.ndindex(2, 2):
+        badge = last.badge(layer, head)
+        before = [at for at in range(len(kept.steps)) if kept.head_scores(at).badge(layer, head) != badge]
+        at = before[-1] + 1 if before else 0
+        moments += [(f"Layer {layer + 1}, Head {head + 1}: {badge} from step {kept.steps[at]:,}", at)] if badge else []
+    assert sorted(section.locator(".hl-moments button").all_text_contents()) == sorted(text for text, _ in moments)
+    assert moments
+    text, at = moments[-1]
+    section.get_by_role("button", name=text).click()
+    expect(section).to_have_attribute("data-at", str(at))
+    expect(section.locator("figcaption")).to_have_text(text.split(" from")[0])
+
+
+def test_a_keyboard_and_a_reload_reach_it(visitor, life):
+    section, kept = life
+    curve = section.locator(".hl-curve")
+    curve.focus()
+    for _ in range(3):
+        visitor.page.keyboard.press("ArrowLeft")
+    expect(section).to_have_attribute("data-at", str(len(kept.steps) - 4))
+    score = f"{kept.head_scores(-4).induction[0, 0]:.2f}"
+    told = f"induction of Layer 1, Head 1: {score} after {kept.steps[-4]} steps. The arrow keys move the step."
+    expect(curve).to_have_attribute("aria-label", told)
+    visitor.reload()
+    expect(section).to_have_attribute("data-snapshots", str(len(kept.steps)))
