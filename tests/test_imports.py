@@ -31,6 +31,7 @@ ORDER = [
     "reader",
     "generation",
     "inspection",
+    "embeddings",
     "ablation",
     "evaluation",
     "engine",
