@@ -141,7 +141,7 @@ def test_the_logits_are_left_as_they_were():
 
 # --- The page's own arithmetic ----------------------------------------------------------------------------------------
 
-NEXT_TOKEN_JS = Path(__file__).parents[1] / "playground/ui/components/next_token.js"
+DISTRIBUTION_JS = Path(__file__).parents[1] / "playground/ui/components/distribution.js"
 RUN_CASES = """
 const cases = JSON.parse(require("fs").readFileSync(0, "utf-8"));
 const answers = cases.map(([logits, ...sampling]) => Array.from(distribution(Float32Array.from(logits), ...sampling)));
@@ -160,9 +160,7 @@ def test_the_page_computes_the_same_distribution():
         temperature = float(rng.choice([0, rng.uniform(0.05, 5)], p=[0.1, 0.9]))
         top_k, top_p = int(rng.choice([0, rng.integers(1, V + 1)])), float(rng.choice([1, rng.uniform(0.01, 1)]))
         cases.append((logits.astype("float32").tolist(), temperature, top_k, top_p))
-    arithmetic, mark, _ = NEXT_TOKEN_JS.read_text(encoding="utf-8").partition("\n// From here on the page.")
-    assert mark
-    script = [node, "-e", arithmetic + RUN_CASES]
+    script = [node, "-e", DISTRIBUTION_JS.read_text(encoding="utf-8") + RUN_CASES]
     result = subprocess.run(script, input=json.dumps(cases), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     for (logits, *sampling), answer in zip(cases, json.loads(result.stdout), strict=True):

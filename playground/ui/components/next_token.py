@@ -34,7 +34,7 @@ def next_token(**kwargs) -> gr.HTML:
 
     The value holds the logits, so a new temperature, top-k or top-p is a new picture without the model or the server.
     """
-    return component("next_token", TEMPLATE, **kwargs)
+    return component("next_token", TEMPLATE, "distribution", **kwargs)
 
 
 def pack_next(
