@@ -15,6 +15,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
+from handmade import checkpoint_with_logits
 
 from playground import inspection
 from playground.ablation import switch_off, unmask
@@ -26,7 +27,7 @@ from playground.generation import MAX_PROMPT, Sampling, next_logits, stream_gene
 from playground.heads import head_scores
 from playground.inspection import Inspection, head_stages, inspect, logit_lens
 from playground.settings import Settings
-from playground.tokenizer import WordTokenizer
+from playground.tokenizer import CharTokenizer, WordTokenizer
 from playground.training import make_trainer
 from playground.ui import ablation, attention, checkpoints, closer, curve, generate, tokenizer, train
 from playground.ui import shown as ui_shown
@@ -392,6 +393,25 @@ def test_the_lens_names_every_place_of_the_stream(tiny_checkpoint, closely):
         tiny_checkpoint.tokenizer.token_text(lens.top_ids[4, 0]),
         pytest.approx(lens.top_probs[4, 0]),
     ]
+
+
+@pytest.mark.parametrize("position", [0, 5, -1])
+def test_with_the_lens_come_the_models_logits_and_the_likeliest_tokens(tiny_checkpoint, closely, position):
+    functions, trace = closely
+    sent = functions["lens"]([trace, position])
+    logits = inspect(tiny_checkpoint, "the goose").logits[position]  # (V,)
+    assert np.array_equal(unpacked(sent["logits"]), logits)
+    likeliest = sorted(range(len(logits)), key=lambda i: -logits[i])[:8]
+    assert sent["likeliest"] == [tiny_checkpoint.tokenizer.token_text(i) for i in likeliest]
+
+
+def test_of_equally_likely_tokens_the_lower_id_comes_first(site):
+    letters = CharTokenizer.train("abcdefghijkl")  # and the unknown one
+    checkpoint = checkpoint_with_logits([0.0, 2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 3], letters)
+    kept = Inspections()
+    trace = kept.add(shown(checkpoint, inspect(checkpoint, "abc")))
+    sent = server_functions(site, kept)["lens"]([trace, -1])
+    assert sent["likeliest"] == ["‹unknown›", "b", "d", "c", "e", "a", "f", "g"]
 
 
 def test_every_heads_scores_are_sent(tiny_checkpoint, closely):

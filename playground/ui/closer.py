@@ -53,6 +53,7 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
         position = shown.position(position)
         with site.visit():
             seen = logit_lens(shown.checkpoint, shown.ids, position)
-        return pack_lens(seen, shown.checkpoint.tokenizer.token_text, shown.inspection.tokens, position)
+        logits, token_text = shown.inspection.logits[position], shown.checkpoint.tokenizer.token_text
+        return pack_lens(seen, logits, token_text, shown.inspection.tokens, position)
 
     return {function.__name__: function for function in (badges, scores, stages, lens)}

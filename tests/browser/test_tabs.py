@@ -448,10 +448,10 @@ def test_the_stream_is_read_after_each_layer(visitor, tiny_checkpoint):
     expect(lens).to_have_attribute("data-position", "2")
     ids = tiny_checkpoint.tokenizer.encode("the goose")
     expected = logit_lens(tiny_checkpoint, ids, 2)
-    expect(lens.locator("tbody th")).to_have_text(
+    expect(lens.locator(".ll-places th")).to_have_text(
         ["Embedding", "Layer 1 attention", "Layer 1 MLP", "Layer 2 attention", "Layer 2 MLP"]
     )
-    for place, words in enumerate(lens.locator("tbody tr").all()):
+    for place, words in enumerate(lens.locator(".ll-places tr").all()):
         percents = [f"{100 * p:.1f} %" for p in expected.top_probs[place]]
         assert [text.split(maxsplit=1)[1] for text in words.locator(".ll-word").all_text_contents()] == percents
 

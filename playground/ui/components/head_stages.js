@@ -46,7 +46,6 @@ function row(key) {
   return line;
 }
 
-const number = (x) => x.toFixed(3).replace("-", "−");
 const cell = (text) => make("td", "", text);
 
 function strip(name, key) {

@@ -1,13 +1,17 @@
-"""The logit lens: what the model would say after each layer, as a table, and how much each layer adds."""
+"""The logit lens: what the model would say after each layer, and how the last logits become probabilities."""
 
 from collections.abc import Callable, Sequence
 
 import gradio as gr
+import numpy as np
 
+from playground.generation import MAX_TEMPERATURE
 from playground.inspection import Lens
-from playground.ui.components.base import component
+from playground.ui.components.base import component, packed
 
-TEMPLATE = """
+N_TOP = 8  # tokens whose way from logit to probability is shown
+
+TEMPLATE = f"""
 <details class="look ll">
   <summary>The residual stream: what it would say after each layer</summary>
   <p class="look-note" role="status"></p>
@@ -20,9 +24,27 @@ TEMPLATE = """
         <thead>
           <tr><th scope="col">after</th><th scope="col">length added</th><th scope="col">next token</th></tr>
         </thead>
-        <tbody></tbody>
+        <tbody class="ll-places"></tbody>
       </table>
     </div>
+    <h4>From logits to probabilities</h4>
+    <p>The head gives every token of the vocabulary a logit x. Divided by the temperature T, raised to a power of e and
+      divided by the sum of all, it is the token's probability: <b class="ll-formula">p = e<sup>x/T − m</sup> ÷ Σ
+      e<sup>x/T − m</sup></b>. The largest x/T, m, is taken off all alike: it changes no p, and no power grows too
+      large.</p>
+    <label class="ll-choose">Temperature T
+      <input class="ll-temperature" type="range" min="0" max="{MAX_TEMPERATURE:g}" step="0.05" value="1">
+      <output class="ll-chosen"></output></label>
+    <div class="look-scroll ll-chances-scroll" tabindex="0" role="region" aria-label="From logits to probabilities">
+      <table class="ll-softmax">
+        <thead>
+          <tr><th scope="col">token</th><th scope="col">logit x</th><th scope="col">x/T</th>
+            <th scope="col">e<sup>x/T − m</sup></th><th scope="col">probability</th></tr>
+        </thead>
+        <tbody class="ll-chances"></tbody>
+      </table>
+    </div>
+    <p class="ll-sum" role="status"></p>
   </div>
 </details>
 """
@@ -34,11 +56,17 @@ def logit_lens_table(lens: Callable, **kwargs) -> gr.HTML:
     While it is open it asks `lens([id, position])` for `pack_lens(...)` or `{"error": sentence}`; a position of -1 is
     the last token.
     """
-    return component("logit_lens", TEMPLATE, "look", server_functions=[lens], **kwargs)
+    return component("logit_lens", TEMPLATE, "look", "distribution", server_functions=[lens], **kwargs)
 
 
-def pack_lens(lens: Lens, token_text: Callable[[int], str], tokens: Sequence, position: int) -> dict:
-    """One row a place of the stream, from the embedding on; `token_text` gives a token's text by its id."""
+def pack_lens(
+    lens: Lens, logits: np.ndarray, token_text: Callable[[int], str], tokens: Sequence, position: int
+) -> dict:
+    """One row a place of the stream, from the embedding on; `token_text` gives a token's text by its id.
+
+    The model's last logits (V,) come whole, so that the page knows the sum at any temperature, and of the likeliest
+    tokens the texts.
+    """
     names = ["Embedding"]
     for layer in range(len(lens.length) // 2):
         names += [f"Layer {layer + 1} attention", f"Layer {layer + 1} MLP"]
@@ -50,4 +78,11 @@ def pack_lens(lens: Lens, token_text: Callable[[int], str], tokens: Sequence, po
         }
         for name, length, ids, probs in zip(names, lens.length, lens.top_ids, lens.top_probs, strict=True)
     ]
-    return {"position": position, "tokens": [token.text for token in tokens], "rows": rows}
+    likeliest = np.argsort(-logits, kind="stable")[:N_TOP]
+    return {
+        "position": position,
+        "tokens": [token.text for token in tokens],
+        "rows": rows,
+        "logits": packed(logits.astype("<f4")),  # (V,)
+        "likeliest": [token_text(int(i)) for i in likeliest],  # by falling logit, of equal ones the lower id first
+    }

@@ -37,6 +37,11 @@ function offerTokens(select, tokens, chosen) {
   select.value = chosen;
 }
 
+// A number of a model's inside, whatever its size.
+function number(x) {
+  return (Math.abs(x) < 1e6 ? x.toFixed(3) : x.toPrecision(4)).replaceAll("-", "−");
+}
+
 // ---- Weights as colours ----
 
 // The step 0..255 of the colours for a weight 0..1.
