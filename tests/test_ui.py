@@ -11,27 +11,30 @@ import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 import pytest
-from handmade import checkpoint_with_logits
+from handmade import checkpoint_with_logits, random_checkpoint
 
 from playground import inspection
 from playground.ablation import switch_off, unmask
 from playground.checkpoint import Checkpoint, TrainStep
 from playground.corpus import Text, split
+from playground.embeddings import Rotations, TokenMap, neighbours, positions, token_map
 from playground.errors import BadInput
 from playground.evaluation import evaluate
 from playground.generation import MAX_PROMPT, Sampling, next_logits, stream_generate
 from playground.heads import head_scores
 from playground.inspection import Inspection, head_stages, inspect, logit_lens
 from playground.settings import Settings
-from playground.tokenizer import CharTokenizer, WordTokenizer
+from playground.tokenizer import BPETokenizer, CharTokenizer, WordTokenizer
 from playground.training import make_trainer
-from playground.ui import ablation, attention, checkpoints, closer, curve, generate, tokenizer, train
+from playground.ui import ablation, attention, checkpoints, closer, curve, embeddings, generate, tokenizer, train
 from playground.ui import shown as ui_shown
 from playground.ui.components.attention_map import pack_grid
+from playground.ui.components.embedding_map import MOST_TOKENS, kind_of, pack_map, pack_positions
 from playground.ui.components.switches import MLP
 from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, smooth, thin
 from playground.ui.shown import Inspections, Shown
@@ -355,7 +358,7 @@ def key(site) -> str:
 
 
 def server_functions(site: Site, kept: Inspections) -> dict:
-    return closer.functions(site, kept) | ablation.functions(site, kept)
+    return closer.functions(site, kept) | ablation.functions(site, kept) | embeddings.functions(site, kept)
 
 
 @pytest.fixture
@@ -527,17 +530,127 @@ def test_a_prompt_of_one_token_has_no_loss(tiny_checkpoint, site, key):
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [("scores", []), ("stages", [0, 0, 0]), ("lens", [0]), ("effect", [[[0, 0]]]), ("texts", [[]]), ("mask", [0, 0])],
+    [
+        ("scores", []),
+        ("stages", [0, 0, 0]),
+        ("lens", [0]),
+        ("embeddings", []),
+        ("nearest", [0]),
+        ("effect", [[[0, 0]]]),
+        ("texts", [[]]),
+        ("mask", [0, 0]),
+    ],
 )
 def test_a_kept_inspection_does_not_keep_its_model(tiny_checkpoint, site, key, name, place):
     kept, other = Inspections(), replace(tiny_checkpoint, name="other")
     trace = kept.add(shown(other, inspect(other, "the goose")))
     function = server_functions(site, kept)[name]
-    sent = [trace, *place] if name in ("scores", "stages", "lens") else [key, trace, *place]
+    sent = [key, trace, *place] if name in ("effect", "texts", "mask") else [trace, *place]
     assert "error" not in function(sent)
     del other
     gc.collect()
     assert "not kept any more" in function(sent)["error"]
+
+
+# --- Embeddings and positions -----------------------------------------------------------------------------------------
+
+
+def embedding_functions(site, checkpoint, prompt):
+    """The server functions, and the id of an inspection."""
+    kept = Inspections()
+    trace = kept.add(shown(checkpoint, inspect(checkpoint, prompt)))
+    functions = server_functions(site, kept)
+    return functions["embeddings"], functions["nearest"], trace
+
+
+def test_the_map_of_all_tokens_is_sent_with_the_prompts(tiny_checkpoint, site):
+    ask, _, trace = embedding_functions(site, tiny_checkpoint, "the goose")
+    sent, seen = ask([trace]), token_map(tiny_checkpoint)
+    tokenizer, V = tiny_checkpoint.tokenizer, tiny_checkpoint.config.vocab_size
+    assert sent["ids"] == list(range(V)) and sent["vocab_size"] == V
+    assert sent["texts"] == [tokenizer.token_text(i) for i in range(V)]
+    assert np.array_equal(unpacked(sent["points"]), seen.points.ravel())
+    assert sent["explained"] == seen.explained.tolist()
+    assert sent["prompt"] == tokenizer.encode("the goose")
+    places = positions(tiny_checkpoint)
+    assert sent["positions"]["kind"] == "rotary" and sent["positions"]["T"] == 16
+    assert np.array_equal(unpacked(sent["positions"]["table"]), places.angles.ravel())
+    assert np.array_equal(unpacked(sent["positions"]["similarity"]), places.similarity.ravel())
+
+
+@pytest.mark.parametrize("id", [0, 7])
+def test_neighbours_are_sent_by_id_text_and_cosine(tiny_checkpoint, site, id):
+    _, nearest, trace = embedding_functions(site, tiny_checkpoint, "the goose")
+    sent, found = nearest([trace, id]), neighbours(tiny_checkpoint, id)
+    assert sent["ids"] == found.ids.tolist() and sent["cosines"] == found.cosines.tolist()
+    assert sent["texts"] == [tiny_checkpoint.tokenizer.token_text(i) for i in found.ids]
+
+
+def test_of_a_large_vocabulary_the_first_tokens_and_the_prompts_are_sent():
+    words = WordTokenizer.train(" ".join(f"w{i}" for i in range(5_000)), 5_000)
+    points = np.arange(2 * words.vocab_size, dtype=np.float32).reshape(-1, 2)
+    sent = pack_map(TokenMap(points, np.array([0.5, 0.2])), words, [4_321, 7, 3_000])
+    assert sent["ids"] == [*range(MOST_TOKENS), 3_000, 4_321]
+    assert sent["vocab_size"] == words.vocab_size
+    assert sent["texts"][-1] == words.token_text(4_321)
+    assert np.array_equal(unpacked(sent["points"]).reshape(-1, 2), points[sent["ids"]])
+
+
+@pytest.mark.parametrize(("T", "pairs"), [(256, 256), (257, 300), (2_048, 1_024)])
+def test_large_tables_of_positions_are_thinned_evenly(T, pairs):
+    angles = np.random.default_rng(0).random((T, pairs), dtype=np.float32)
+    similarity = np.random.default_rng(1).random((T, T), dtype=np.float32)
+    sent = pack_positions(Rotations(angles, similarity), "rotary")
+    rows, columns = sent["rows"], sent["columns"]
+    assert max(len(rows), len(columns)) <= 256 < 3 * min(len(rows), len(columns))
+    assert len(set(np.diff(rows))) == len(set(np.diff(columns))) == 1 and rows[0] == columns[0] == 0
+    assert np.diff(columns)[0] % 2 == 1  # so that neither the sines nor the cosines of a table are lost
+    assert np.array_equal(unpacked(sent["table"]), angles[np.ix_(rows, columns)].ravel())
+    assert np.array_equal(unpacked(sent["similarity"]), similarity[np.ix_(rows, rows)].ravel())
+    assert (sent["T"], sent["width"]) == (T, pairs)
+
+
+def test_a_model_without_positions_sends_none(site):
+    checkpoint = random_checkpoint(CharTokenizer.train("abc"), position="none")
+    ask, _, trace = embedding_functions(site, checkpoint, "ab")
+    assert ask([trace])["positions"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (" the", "letter"),
+        ("é", "letter"),
+        ("7th", "digit"),
+        ("  ", "space"),
+        ("\n", "space"),
+        (" ?!", "sign"),
+        ("_", "sign"),
+    ],
+)
+def test_tokens_are_told_apart_by_their_first_character(text, kind):
+    tokenizer = SimpleNamespace(vocab=[text.encode()], unk_id=None)
+    assert kind_of(tokenizer, 0) == kind
+
+
+def test_halves_of_characters_and_the_unknown_token_are_of_no_other_kind():
+    assert kind_of(BPETokenizer.train("ab", 256), 0xE2) == "part"
+    letters = CharTokenizer.train("ab")
+    assert kind_of(letters, letters.unk_id) == "part"
+
+
+@pytest.mark.parametrize("id", [-1, 10**6])
+def test_neighbours_of_a_token_that_is_not_there_are_refused(tiny_checkpoint, site, id):
+    _, nearest, trace = embedding_functions(site, tiny_checkpoint, "the goose")
+    assert "no such token" in nearest([trace, id])["error"]
+    assert "not kept any more" in nearest(["guess", 0])["error"]
+
+
+def test_embeddings_too_large_to_show_are_told_of(tiny_checkpoint, site):
+    weights = tiny_checkpoint.weights | {"wte.weight": tiny_checkpoint.weights["wte.weight"].sign() * 3e38}
+    huge = replace(tiny_checkpoint, weights=weights)
+    ask, _, trace = embedding_functions(site, huge, "the goose")
+    assert "too large to be shown" in ask([trace])["error"]
 
 
 # --- Between page and server ------------------------------------------------------------------------------------------

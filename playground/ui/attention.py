@@ -7,9 +7,10 @@ import gradio as gr
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
 from playground.inspection import Inspection, inspect
-from playground.ui import ablation, closer
+from playground.ui import ablation, closer, embeddings
 from playground.ui.components.attention_map import AVERAGE, attention_map, pack_grid, pack_head
 from playground.ui.components.downloads import downloads, pack_file
+from playground.ui.components.embedding_map import embedding_map
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.head_stages import head_stages
 from playground.ui.components.head_table import head_table
@@ -26,6 +27,7 @@ NOTHING_PICKED = "The page asked for a figure of nothing: press Show attention."
 def build(site: Site) -> Tab:
     inspections = Inspections()
     closely, without = closer.functions(site, inspections), ablation.functions(site, inspections)
+    tables = embeddings.functions(site, inspections)
     prompt = gr.Textbox(label="Prompt", lines=1, max_lines=6, submit_btn="Show attention", elem_id="attention-prompt")
     note = facts(elem_id="attention-note")
     heads = attention_map(*_server_functions(inspections), closely["badges"], elem_id="heads")
@@ -37,7 +39,8 @@ def build(site: Site) -> Tab:
     mask = mask_view(without["mask"], elem_id="mask")
     off = switches(without["effect"], without["rise"], without["texts"], elem_id="switches")
     lens = logit_lens_table(closely["lens"], elem_id="lens")
-    of_a_head, of_the_model = [figure, stages, mask], [scores, off, lens]
+    vectors = embedding_map(tables["embeddings"], tables["nearest"], elem_id="embeddings")
+    of_a_head, of_the_model = [figure, stages, mask], [scores, off, lens, vectors]
     shown = [note, heads, *of_a_head, *of_the_model]
 
     def traced(key: str, checkpoint: Checkpoint, prompt: str) -> list:
