@@ -44,10 +44,14 @@ def build(site: Site) -> Tab:
     shown = [note, heads, *of_a_head, *of_the_model]
 
     def traced(key: str, checkpoint: Checkpoint, prompt: str) -> list:
-        """What `shown` shows. Each part is told whose page it is on, and which trace, model and head to look at."""
+        """What `shown` shows. Each part is told whose page it is on, and which trace, model and head to look at; a link
+        to it can name the model only if everybody has it.
+        """
         inspection, caption = inspect(checkpoint, prompt), f"{checkpoint.name}, step {checkpoint.step:,}"
         trace = inspections.add(Shown(caption, weakref.ref(checkpoint), inspection))
+        shipped = checkpoint.name if site.workspaces.shipped.get(checkpoint.name) is checkpoint else None
         look = {"visitor": key, "id": trace, "model": caption, "layer": 0, "head": 0}
+        look |= {"shipped": shipped, "prompt": prompt}
         return [_note(inspection), *[look] * (len(shown) - 1)]
 
     @tell
@@ -76,7 +80,7 @@ def build(site: Site) -> Tab:
         fitting = fitting_prompt(checkpoint, prompt)
         return [unless_same(fitting, prompt), *traced(key, checkpoint, fitting)]
 
-    return Tab([site.visitor, prompt], [prompt, *shown], show)
+    return Tab([site.visitor, prompt], [prompt, *shown], show, asked={"prompt": prompt})
 
 
 def _note(inspection: Inspection) -> dict | None:

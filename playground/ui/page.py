@@ -20,7 +20,9 @@ import gradio as gr
 import torch
 
 from playground import checkpoint as checkpoints
+from playground.generation import MAX_PROMPT
 from playground.settings import Settings
+from playground.tokenizer import without_surrogates
 from playground.ui import attention, generate, tokenizer, train
 from playground.ui import checkpoints as checkpoints_tab
 from playground.ui.components.facts import facts
@@ -33,6 +35,12 @@ CSS = Path(__file__).with_name("page.css").read_text()
 M_ARENA_MAX = -8  # of glibc's malloc.h
 PREPARE_AFTER = 5.0  # seconds; a visitor who waits for the page to start comes first
 SECONDS_TO_LEAVE = 4.5  # from the order to end to the end; a Space waits longer, a host that is asked for 5 does not
+# The js of a tab's event; what else a link says is put into the address by the parts that show it.
+PUT_TAB_INTO_ADDRESS = """() => {{
+  const url = new URL(location.href);
+  url.searchParams.set("tab", "{}");
+  history.replaceState(history.state, "", url);
+}}"""
 TABS = {
     "Train": train,
     "Tokenizer": tokenizer,
@@ -85,9 +93,12 @@ def build(workspaces: Workspaces) -> gr.Blocks:
         )
         in_use = facts(elem_id="model-in-use")
         tabs = []
-        for title, tab in TABS.items():
-            with gr.Tab(title, id=title.lower()):
-                tabs.append(tab.build(site))
+        with gr.Tabs() as bar:
+            for title, tab in TABS.items():
+                with gr.Tab(title, id=title.lower()) as opened:
+                    tabs.append(tab.build(site))
+                opened.select(None, js=PUT_TAB_INTO_ADDRESS.format(title.lower()), **QUIET)
+        asked = {name: component for tab in tabs for name, component in tab.asked.items()}
         sizes = [len(tab.inputs) for tab in tabs]
         outputs = [visitor, shown_version, in_use, *(component for tab in tabs for component in tab.outputs)]
 
@@ -111,20 +122,34 @@ def build(workspaces: Workspaces) -> gr.Blocks:
             # The key once more, for programs that read the last answer only.
             yield head + [gr.skip()] * len(now) + [value for other in others for value in shown(*other)]
 
-        def enter(key, *values):
-            key, _ = workspaces.enter(key)
+        def enter(key, request: gr.Request, *values):
+            key, workspace = workspaces.enter(key)
+            if (model := request.query_params.get("model")) in workspaces.shipped:
+                workspace.use(model)
             # The tabs' own first inputs are the visitor's key, which may be a new one now.
-            values = [
-                key if component is visitor else value for component, value in zip(inputs[1:], values, strict=True)
-            ]
+            filled = {visitor: key} | {
+                component: _asked(request, name) for name, component in asked.items() if _asked(request, name)
+            }
+            values = [filled.get(component, value) for component, value in zip(inputs[1:], values, strict=True)]
             yield from show(key, None, *values)
 
+        def follow_link(request: gr.Request):
+            tab = request.query_params.get("tab")
+            fills = [_asked(request, name) or gr.skip() for name in asked]
+            return [gr.Tabs(selected=tab) if tab in map(str.lower, TABS) else gr.skip(), *fills]
+
         inputs = [visitor, *(component for tab in tabs for component in tab.inputs)]
+        demo.load(follow_link, None, [bar, *asked.values()], queue=False, **QUIET)
         demo.load(tell(enter), inputs, outputs, **QUIET)
         for tab in tabs:
             for change in tab.changes:
                 change.success(tell(show), [visitor, shown_version, *inputs[1:]], outputs, **QUIET)
     return demo
+
+
+def _asked(request: gr.Request, name: str) -> str:
+    """A text that the page's address asks for, or ""."""
+    return without_surrogates(request.query_params.get(name, ""))[:MAX_PROMPT]
 
 
 def launch(demo: gr.Blocks, workspaces: Workspaces, **kwargs) -> tuple:

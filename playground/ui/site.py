@@ -39,6 +39,7 @@ class Tab:
     outputs: list[Component]
     show: Callable[..., list]
     changes: list[Dependency] = field(default_factory=list)  # events after which the checkpoint in use may be another
+    asked: dict[str, Component] = field(default_factory=dict)  # inputs that the page's address may fill, by its names
 
 
 @dataclass(frozen=True)

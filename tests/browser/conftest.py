@@ -61,9 +61,12 @@ class Visitor:
         expect(self.page.get_by_role("tab", name=tab, exact=True)).to_have_attribute("aria-selected", "true")
 
     def reload(self) -> None:
-        """Loads the page anew. Gradio complains of its own connections when its page is left: that is no fault."""
+        self.go(self.page.url)
+
+    def go(self, url: str) -> None:
+        """Loads a page anew. Gradio complains of its own connections when its page is left: that is no fault."""
         before = len(self.faults)
-        self.page.reload()
+        self.page.goto(url)
         self.faults[before:] = [fault for fault in self.faults[before:] if not WHEN_LEFT.search(fault)]
 
     def at(self, elem_id: str) -> Locator:
@@ -264,7 +267,7 @@ def new_visitor(browser: Browser, url: str) -> Iterator[Callable[..., Visitor]]:
         contexts.append(browser.new_context(viewport={"width": width, "height": height}, locale="en-US"))
         page = contexts[-1].new_page()
         watch(page, url)
-        page.goto(f"{url}?__theme={'dark' if dark else 'light'}")
+        page.goto(f"{url}{'&' if '?' in url else '?'}__theme={'dark' if dark else 'light'}")
         visitor = Visitor(page, faults)
         visitor.expect_state("finished")  # the past of the model that is there from the first second
         return visitor

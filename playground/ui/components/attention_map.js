@@ -3,6 +3,7 @@
 
 const AVERAGE = -1;
 const FIRST = [0, 0]; // the head that is locked, as the server has it, when a trace is new
+const LONGEST_LINK = 1000; // characters of a prompt that an address may have
 const REST_MS = 60; // how long the pointer rests before a preview: sweeping over the grid loads nothing
 const GRID_HEIGHT = 520; // about as high as the large map beside it
 const LABEL_FONT = { largest: 12, smallest: 9 };
@@ -54,10 +55,16 @@ async function load() {
   const request = ++state.requests;
   const id = props.value?.id;
   if (!id) return clear(EMPTY);
-  const answer = await ask(() => server.grid([id, ...(state.locked ?? FIRST)]));
+  const answer = await ask(() => server.grid([id, ...(state.locked ?? askedHead())]));
   if (request !== state.requests) return;
   if (answer.error) return clear(answer.error);
   begin({ ...answer, id, thumbs: unpack(answer.thumbs, Uint8Array) });
+}
+
+// In the address layers and heads are counted from 1, as on the page; 0 is an average.
+function askedHead() {
+  const pair = ["layer", "head"].map((name) => (/^\d{1,3}$/.test(asked(name)) ? Number(asked(name)) - 1 : 0));
+  return pair[0] === AVERAGE ? [AVERAGE, AVERAGE] : pair;
 }
 
 function clear(sentence) {
@@ -85,6 +92,8 @@ function begin(trace) {
   buildStrip();
   paintThumbs();
   light(null);
+  const { shipped, prompt } = props.value;
+  putIntoAddress({ model: shipped, prompt: prompt.length > LONGEST_LINK ? null : prompt });
   lock([layer, head]);
   if (!state.badges) loadBadges(trace, props.value.model);
 }
@@ -115,6 +124,7 @@ function lock(pair) {
   const changed = !same(pair, state.locked);
   state.locked = pair;
   element.dataset.locked = String(pair);
+  putIntoAddress({ layer: pair[0] + 1, head: pair[1] + 1 });
   markLocked();
   show(pair);
   if (changed) trigger("pick", { layer: pair[0], head: pair[1] });

@@ -5,6 +5,19 @@ const RUN_SHOWN = "playground-run"; // {visitor, run, step, state}: of the loss 
 const STEP_SHOWN = "playground-step"; // {run, step}: of a head's life; null is the newest step
 const HEAD_CHOSEN = "playground-head"; // {layer, head}: look at this one
 
+// What the address of the page asks for, so that a link shows what its sender saw; "" for what it does not name.
+const asked = (name) => new URLSearchParams(location.search).get(name) ?? "";
+
+// Writes into the address what is looked at now; null takes it away.
+function putIntoAddress(shown) {
+  const url = new URL(location.href);
+  for (const [name, value] of Object.entries(shown)) {
+    if (value === null) url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+  }
+  history.replaceState(history.state, "", url);
+}
+
 // A token's text as one can see it: spaces, line ends and characters without a shape get a sign.
 function visible(text) {
   return text

@@ -18,6 +18,7 @@ const state = {
   follows: true, // whether a newer one is shown as it comes
   chosen: [0, 0], // the head that is shown large
   film: 0,
+  linked: false, // whether the address has been followed: from then on it follows
   colours: null,
 };
 
@@ -61,9 +62,17 @@ function take(answer) {
   if (section.hidden) return;
   slider.max = state.life.steps.length - 1;
   if (first) build();
-  if (first || state.follows) showSnapshot(state.life.steps.length - 1);
+  if (first && asked("step") && !state.linked) scrubToAsked();
+  else if (first || state.follows) showSnapshot(state.life.steps.length - 1);
   else drawCurve();
   showMoments();
+}
+
+// The address names a step: of the run that the page opens with, and of no other.
+function scrubToAsked() {
+  const step = Number(asked("step"));
+  const after = state.life.steps.findIndex((seen) => seen >= step);
+  scrubTo(after < 0 ? state.life.steps.length - 1 : after);
 }
 
 function append(answer, arrays) {
@@ -139,6 +148,8 @@ function paintHead(canvas, [layer, head]) {
 // The loss chart marks the step, and shows what the model wrote then.
 function tellChart() {
   const step = state.follows ? null : state.life.steps[state.at];
+  state.linked = true;
+  putIntoAddress({ step });
   document.dispatchEvent(new CustomEvent(STEP_SHOWN, { detail: { run: state.run.run, step } }));
 }
 
