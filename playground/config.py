@@ -13,7 +13,8 @@ OPTIMIZERS = ("adam", "adamw", "muon")
 TOKENIZER_KINDS = ("char", "word", "bpe")
 
 N_BYTES = 256  # byte-pair encoding has an entry for every byte, so it never has fewer
-MAX_VOCAB = 8_192  # of a vocabulary of words or byte-pair subwords
+MAX_VOCAB = 8_192  # of a vocabulary of words or byte-pair subwords that is learned here
+MAX_MODEL_VOCAB = 65_536  # of any model; GPT-2 has 50,257
 BYTES_PER_FLOAT = 4
 RUN_BYTES = 50 * 2**20  # of any run, however small: buffers, and what is between two uses
 MAX_QUOTED = 60  # characters
@@ -87,7 +88,7 @@ def _problem(f, value) -> str | None:
 class ModelConfig(_Checked):
     """The shape of a model. `block_size` is the context length in tokens, `n_embd` the embedding size (d_model)."""
 
-    vocab_size: int = _between(2, 65_536, default=66)
+    vocab_size: int = _between(2, MAX_MODEL_VOCAB, default=66)
     block_size: int = _between(4, 2_048, default=64)
     n_layer: int = _between(1, 48, default=4)
     n_head: int = _between(1, 64, default=4)

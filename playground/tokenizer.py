@@ -1,4 +1,4 @@
-"""Text to numbers and back: three tokenizers, from the simplest to the one that GPT-2 uses.
+"""Text to numbers and back: three tokenizers, from the simplest to the kind that GPT-2 uses.
 
 A transformer computes with numbers, so a text first becomes a list of ids, each the row number of an entry in a
 vocabulary. What an entry should be is a trade:
@@ -7,6 +7,8 @@ vocabulary. What an entry should be is a trade:
     char        a character   small            many           unknown characters are lost
     word        a word        large            few            unknown words are lost
     bpe         some bytes    as you choose    between        nothing is lost: any byte is an entry
+
+A fourth, `GPT2Tokenizer`, is byte-pair encoding as it was learned for GPT-2, to read that model's files with.
 
 Every tokenizer is the same thing underneath, a list `vocab` of byte strings, so decoding is the same for all: look up,
 join, read as UTF-8. They differ in how they learn the list (`train`) and how they cut up a text (`encode`).
@@ -21,18 +23,21 @@ join, read as UTF-8. They differ in how they learn the list (`train`) and how th
 import codecs
 import heapq
 import re
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from math import inf
 from typing import Any, ClassVar, NamedTuple
 
-from playground.config import MAX_VOCAB, N_BYTES
+from playground.config import MAX_MODEL_VOCAB, MAX_VOCAB, N_BYTES
 from playground.errors import BadInput
 
 MAX_CHARS = 5_000  # distinct characters of a CharTokenizer
 MAX_CHUNK_BYTES = 1 + 32 * 4  # a space, then 32 characters of at most 4 bytes in UTF-8: see CHUNK
+MAX_ENTRY_BYTES = 1_024  # of an entry that was learned elsewhere; GPT-2's longest has 128
+MAX_CACHED = 64  # characters of a chunk whose ids are remembered
 MAX_CHUNKS = 50_000  # byte-pair merges are learned from the most frequent chunks, so that any upload is affordable
 REPLACEMENT = "\ufffd"  # how Unicode writes "there was a character here": �
 
@@ -222,10 +227,43 @@ def check_vocab_size(vocab_size: int, smallest: int) -> None:
 # --- Byte-pair encoding: start from bytes, join what often stands together --------------------------------------------
 
 
-class BPETokenizer(Tokenizer):
-    """Starts with the 256 bytes and joins pairs of tokens that often stand together into longer and longer tokens.
+class PairTokenizer(Tokenizer):
+    """Starts with bytes and joins pairs of tokens into longer and longer ones, in the order of `merges`.
 
-    `merges` holds the pairs in the order they were learned: merges[i] joined two earlier ids into the new id 256 + i.
+    `merges[i]` joins two ids into the id `new_ids[i]`; `byte_ids[b]` is the id of byte b.
+    """
+
+    kind = "bpe"
+    unk_id = None  # every text is made of bytes, and every byte is an entry
+
+    def __init__(self, vocab: Iterable[bytes], byte_ids: Sequence[int], merges: Iterable[Pair], new_ids: Sequence[int]):
+        self.vocab, self.byte_ids, self.merges, self.new_ids = list(vocab), byte_ids, list(merges), new_ids
+        self.ranks = {pair: rank for rank, pair in enumerate(self.merges)}
+        # The same few thousand words make up most of any text, so remembering them makes encoding many times faster.
+        self._encode_chunk = lru_cache(maxsize=50_000)(self._encode_chunk)
+
+    def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
+        """Join pairs as training did: the one that was learned first goes first, and of two equal ones the left one."""
+        ids = [self.byte_ids[byte] for byte in chunk.encode("utf-8")]
+        ranks = self._ranks(ids)
+        while (rank := min(ranks, default=inf)) < inf:
+            at = ranks.index(rank)
+            before = max(at - 1, 0)
+            ids[at : at + 2] = [self.new_ids[rank]]
+            ranks[before : at + 2] = self._ranks(ids[before : at + 2])  # only its neighbours are looked up anew
+        return tuple(ids)
+
+    def _ranks(self, ids: list[int]) -> list[float]:
+        """When each id and its right neighbour are joined: inf for a pair that never is."""
+        return [self.ranks.get(pair, inf) for pair in pairwise(ids)]
+
+    def tokens(self, text: str) -> list[Token]:
+        return [Token(id, *show(self.vocab[id])) for id in self.encode(text)]
+
+
+class BPETokenizer(PairTokenizer):
+    """Learns its merges from a text: merges[i] joined two earlier ids into the new id 256 + i.
+
     Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units", 2016; on bytes as in
     Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2), 2019.
 
@@ -236,17 +274,11 @@ class BPETokenizer(Tokenizer):
     ['s', 'low', ' ', '‹e2›', '‹82›', '‹ac›']
     """
 
-    kind = "bpe"
-    unk_id = None  # every text is made of bytes, and every byte is an entry
-
     def __init__(self, merges: Iterable[Pair]):
-        self.merges = list(merges)
-        self.vocab = [bytes([byte]) for byte in range(N_BYTES)]
-        for left, right in self.merges:
-            self.vocab.append(self.vocab[left] + self.vocab[right])
-        self.merged_id = {pair: N_BYTES + i for i, pair in enumerate(self.merges)}
-        # The same few thousand words make up most of any text, so remembering them makes encoding many times faster.
-        self._encode_chunk = lru_cache(maxsize=50_000)(self._encode_chunk)
+        vocab, merges = [bytes([byte]) for byte in range(N_BYTES)], list(merges)
+        for left, right in merges:
+            vocab.append(vocab[left] + vocab[right])
+        super().__init__(vocab, range(N_BYTES), merges, range(N_BYTES, len(vocab)))
 
     @classmethod
     def train(cls, text: str, vocab_size: int) -> "BPETokenizer":
@@ -260,24 +292,6 @@ class BPETokenizer(Tokenizer):
 
     def encode(self, text: str) -> list[int]:
         return [id for chunk in split_chunks(text) for id in self._encode_chunk(chunk)]
-
-    def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
-        """Join pairs as training did: the one that was learned first goes first, and of two equal ones the left one."""
-        ids = list(chunk.encode("utf-8"))
-        new_ids = self._new_ids(ids)
-        while (new_id := min(new_ids, default=inf)) < inf:
-            at = new_ids.index(new_id)
-            before = max(at - 1, 0)
-            ids[at : at + 2] = [new_id]
-            new_ids[before : at + 2] = self._new_ids(ids[before : at + 2])  # only its neighbours are looked up anew
-        return tuple(ids)
-
-    def _new_ids(self, ids: list[int]) -> list[float]:
-        """What each id and its right neighbour may be joined into: inf for a pair that is never merged."""
-        return [self.merged_id.get(pair, inf) for pair in pairwise(ids)]
-
-    def tokens(self, text: str) -> list[Token]:
-        return [Token(id, *show(self.vocab[id])) for id in self.encode(text)]
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "merges": [list(pair) for pair in self.merges]}
@@ -357,6 +371,89 @@ def find(ids: list[int], pair: Pair, start: int) -> int | None:
     return None
 
 
+# --- GPT-2's own: the same joins, learned elsewhere -------------------------------------------------------------------
+
+
+@lru_cache
+def gpt2_chunk() -> re.Pattern:
+    """GPT-2's way to cut up a text: English contractions, letters, digits and all else apart, in runs of any length."""
+    # As its authors wrote it: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+    # Python's `re` knows no \p{L} and \p{N}. Its \w is both and the underscore; of \p{N} its \d are the decimal digits,
+    # the others are named here. To it four control characters are white space, which they are not to Unicode.
+    others = "".join(
+        c for c in map(chr, range(sys.maxunicode + 1)) if c.isnumeric() and not (c.isalpha() or c.isdecimal())
+    )
+    letter, number = rf"[^\W\d_{others}]", rf"[\d{others}]"
+    space, no_space, neither = r"[^\S\x1c-\x1f]", r"[\S\x1c-\x1f]", r"(?:[^\s\w]|[_\x1c-\x1f])"
+    return re.compile(rf"'s|'t|'re|'ve|'m|'ll|'d| ?{letter}+| ?{number}+| ?{neither}+|{space}+(?!{no_space})|{space}+")
+
+
+class GPT2Tokenizer(PairTokenizer):
+    """GPT-2's byte-pair encoding, with the ids that it had where it was learned; see interop.py for its files.
+
+    What is in `added`, such as <|endoftext|>, is found in a text before anything is joined, and is one token, as in
+    `transformers`. An empty entry stands for no text: a model may have room for more than there are.
+    """
+
+    def __init__(
+        self, vocab: list[bytes], byte_ids: list[int], merges: list[tuple[int, int, int]], added: dict[str, int]
+    ):
+        super().__init__(vocab, byte_ids, [(left, right) for left, right, _ in merges], [new for *_, new in merges])
+        self.added = dict(added)
+        longest_first = sorted(added, key=len, reverse=True)
+        self._added = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if added else None
+
+    def encode(self, text: str) -> list[int]:
+        text = without_surrogates(text)
+        parts = self._added.split(text) if self._added else [text]
+        return [id for part in parts for id in self._encode_part(part)]
+
+    def _encode_part(self, part: str) -> list[int]:
+        if part in self.added:
+            return [self.added[part]]
+        chunks = (match.group() for match in gpt2_chunk().finditer(part))
+        return [
+            id
+            for chunk in chunks
+            for id in (self._encode_chunk(chunk) if len(chunk) <= MAX_CACHED else self._encode_long(chunk))
+        ]
+
+    def _encode_long(self, chunk: str) -> list[int]:
+        """What `_encode_chunk` does, for a chunk in which looking through all pairs at every join would take too long.
+
+        The pairs stand in a heap, the next to join first. A pair that has changed since is passed over.
+        """
+        ids: list[int | None] = [self.byte_ids[byte] for byte in chunk.encode("utf-8")]  # None: joined to its left
+        n = len(ids)
+        before, after = list(range(-1, n)), list(range(1, n + 1))  # where the neighbours of each place stand
+        heap = [(self.ranks[pair], at) for at, pair in enumerate(pairwise(ids)) if pair in self.ranks]
+        heapq.heapify(heap)
+        while heap:
+            rank, at = heapq.heappop(heap)
+            right = after[at]
+            if right == n or self.ranks.get((ids[at], ids[right])) != rank:
+                continue
+            ids[at], ids[right] = self.new_ids[rank], None
+            after[at] = after[right]
+            before[after[at]] = at
+            for left in (before[at], at):
+                if left >= 0 and after[left] < n and (pair := (ids[left], ids[after[left]])) in self.ranks:
+                    heapq.heappush(heap, (self.ranks[pair], left))
+        return [id for id in ids if id is not None]
+
+    def token_text(self, id: int) -> str:
+        return super().token_text(id) if self.vocab[id] else "‹unused›"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": "gpt2",
+            "vocab": [entry.decode("latin-1") for entry in self.vocab],  # a character for each byte
+            "bytes": list(self.byte_ids),
+            "merges": [[*pair, new] for pair, new in zip(self.merges, self.new_ids, strict=True)],
+            "added": self.added,
+        }
+
+
 # --- Reading while the model writes -----------------------------------------------------------------------------------
 
 
@@ -406,7 +503,9 @@ def tokenizer_from_dict(saved: Any) -> Tokenizer:
             return WordTokenizer(sound_words(words))
         case {"kind": "bpe", "merges": list(merges), **rest} if not rest:
             return BPETokenizer(sound_merges(merges))
-    raise damaged("it is none of the three kinds that there are")
+        case {"kind": "gpt2", "vocab": list(), "bytes": list(), "merges": list(), "added": dict()} if len(saved) == 5:
+            return sound_gpt2(saved["vocab"], saved["bytes"], saved["merges"], saved["added"])
+    raise damaged("it is none of the kinds that there are")
 
 
 def sound_chars(chars: str) -> str:
@@ -446,6 +545,32 @@ def sound_merges(merges: list[Any]) -> list[Pair]:
     if len(set(pairs)) < len(pairs):
         raise damaged("it has the same merge twice")
     return pairs
+
+
+def sound_gpt2(vocab: list[Any], byte_ids: list[Any], merges: list[Any], added: dict[str, Any]) -> GPT2Tokenizer:
+    if len(vocab) > MAX_MODEL_VOCAB:
+        raise damaged(f"it has more than {MAX_MODEL_VOCAB:,} tokens")
+    if not all(isinstance(entry, str) and max(entry, default="") <= "\xff" for entry in vocab):
+        raise damaged("a token is not made of bytes")
+    entries = [entry.encode("latin-1") for entry in vocab]
+    if max(map(len, entries), default=0) > MAX_ENTRY_BYTES:
+        raise damaged(f"it has a token of more than {MAX_ENTRY_BYTES:,} bytes")
+    if not all(isinstance(merge, list) and len(merge) == 3 for merge in merges):
+        raise damaged("a merge is not two tokens and what they become")
+    if not all(type(id) is int and 0 <= id < len(entries) for id in chain(byte_ids, added.values(), *merges)):
+        raise damaged("it speaks of a token that it does not have")
+    if [entries[id] for id in byte_ids] != [bytes([byte]) for byte in range(N_BYTES)]:
+        raise damaged("it does not have every byte")
+    if not all(
+        entries[left] and entries[right] and entries[left] + entries[right] == entries[new]
+        for left, right, new in merges
+    ):
+        raise damaged("a merge does not become what its two tokens are together")
+    if len({(left, right) for left, right, _ in merges}) < len(merges):
+        raise damaged("it has the same merge twice")
+    if any(not text or SURROGATE.search(text) for text in added):
+        raise damaged("an added token is no text")
+    return GPT2Tokenizer(entries, byte_ids, [tuple(merge) for merge in merges], added)
 
 
 def damaged(problem: str) -> BadInput:

@@ -7,10 +7,10 @@ from functools import lru_cache
 import gradio as gr
 
 from playground.checkpoint import Checkpoint
-from playground.config import N_BYTES, TOKENIZER_KINDS
+from playground.config import TOKENIZER_KINDS
 from playground.corpus import built_in, split
 from playground.errors import BadInput
-from playground.tokenizer import BPETokenizer, Tokenizer, train_tokenizer, visible
+from playground.tokenizer import PairTokenizer, Tokenizer, train_tokenizer, visible
 from playground.ui.components.token_view import pack_view, token_view
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, suggest_prompt, tell, unless_same
 from playground.workspaces import Workspace
@@ -111,11 +111,10 @@ def _vocabulary(checkpoint: Checkpoint) -> list[list]:
 def _merges(workspace: Workspace, checkpoint: Checkpoint) -> list[list]:
     """The merges of the model's own tokenizer, or of the byte-pair one that stands beside it."""
     tokenizer = checkpoint.tokenizer
-    if not isinstance(tokenizer, BPETokenizer):
+    if not isinstance(tokenizer, PairTokenizer):
         tokenizer, _ = _compared(workspace, checkpoint, "bpe")
     rows = []
-    for order, (left, right) in enumerate(tokenizer.merges):
-        new = N_BYTES + order
+    for order, ((left, right), new) in enumerate(zip(tokenizer.merges, tokenizer.new_ids, strict=True), 1):
         texts = [visible(tokenizer.token_text(i)) for i in (left, right, new)]
-        rows.append([order + 1, *texts, new])
+        rows.append([order, *texts, new])
     return rows
