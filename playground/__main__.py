@@ -16,13 +16,14 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from playground import checkpoint as checkpoints
-from playground.checkpoint import FILE_NAME, TrainStep
+from playground.checkpoint import FILE_NAME, Checkpoint, TrainStep
 from playground.config import PRESETS, Recipe
 from playground.corpora import BUILT_IN
 from playground.corpus import Text, built_in, read_text
 from playground.errors import BadInput
 from playground.evaluation import evaluate
 from playground.generation import GenerationStep, Sampling, stream_generate, write_sample
+from playground.interop import CONFIG, open_gpt2
 from playground.parallel import joined_world, second_thread
 from playground.tokenizer import without_surrogates
 from playground.training import DEVICES, Diverged, Trainer, make_trainer, pick_device, train
@@ -82,7 +83,7 @@ def _train(trainer: Trainer, args: argparse.Namespace) -> dict:
 def run_generate(args: argparse.Namespace) -> None:
     sampling = Sampling(args.temperature, args.top_k, args.top_p)
     prompt = without_surrogates(args.prompt)  # what was not UTF-8 on the command line
-    steps = stream_generate(checkpoints.load(args.dir), prompt, args.max_new_tokens, sampling, args.seed)
+    steps = stream_generate(_checkpoint(args.dir), prompt, args.max_new_tokens, sampling, args.seed)
     if args.json:
         _report({"prompt": prompt, "text": "".join(step.text for step in _bar(steps, args))}, "", True)
         return
@@ -93,7 +94,7 @@ def run_generate(args: argparse.Namespace) -> None:
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
-    figures = asdict(evaluate(checkpoints.load(args.dir), _text(args.file).text))
+    figures = asdict(evaluate(_checkpoint(args.dir), _text(args.file).text))
     sentence = (
         f"Loss {figures['loss']:.4f} nats a token, perplexity {figures['perplexity']:.3f}, "
         f"{figures['bits_per_char']:.4f} bits a character, over {figures['n_tokens']:,} tokens."
@@ -125,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     train_.set_defaults(command=run_train)
 
     generate = commands.add_parser("generate", help="go on from a prompt")
-    generate.add_argument("dir", type=Path, metavar="DIR", help="folder or file of a checkpoint")
+    generate.add_argument("dir", type=Path, metavar="DIR", help="folder or file of a checkpoint, or folder of a GPT-2")
     generate.add_argument("--prompt", required=True, metavar="TEXT")
     generate.add_argument("--max-new-tokens", type=int, default=200, metavar="N", help="how many (%(default)s)")
     generate.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 is greedy (%(default)s)")
@@ -137,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.set_defaults(command=run_generate)
 
     evaluate_ = commands.add_parser("evaluate", help="loss, perplexity and bits per character on a text file")
-    evaluate_.add_argument("dir", type=Path, metavar="DIR", help="folder or file of a checkpoint")
+    evaluate_.add_argument("dir", type=Path, metavar="DIR", help="folder or file of a checkpoint, or folder of a GPT-2")
     evaluate_.add_argument("file", help="a text file, or a built-in corpus")
     evaluate_.set_defaults(command=run_evaluate)
 
@@ -149,6 +150,13 @@ def _parser() -> argparse.ArgumentParser:
 def _recipe(args: argparse.Namespace) -> Recipe:
     recipe = PRESETS[args.preset]
     return recipe if args.seed is None else replace(recipe, train=replace(recipe.train, seed=args.seed))
+
+
+def _checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint of ours, or the GPT-2 in a folder of Hugging Face's format, which has a config.json."""
+    if (path / CONFIG).is_file():
+        return open_gpt2(path.iterdir(), path.resolve().name)
+    return checkpoints.load(path)
 
 
 def _text(file: str) -> Text:

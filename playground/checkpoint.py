@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from playground.config import BYTES_PER_FLOAT, ModelConfig, TrainConfig, is_number, quote
+from playground.config import ModelConfig, TrainConfig, is_number, quote
 from playground.corpus import References
 from playground.errors import BadInput
 from playground.files import write_tensors
@@ -26,6 +26,7 @@ from playground.tokenizer import Tokenizer, tokenizer_from_dict, without_surroga
 FORMAT = "transformer-playground-1"
 FILE_NAME = "checkpoint.safetensors"
 MAX_NAME = 80  # characters
+SMALL = 2**23  # parameters; a model that is made within a moment
 MAX_HEADER = 32 * 2**20  # bytes; JSON takes many times its size once it is read
 
 
@@ -153,7 +154,7 @@ def from_bytes(data: bytes) -> Checkpoint:
     about_life = about.get("life")
     if about_life is not None:
         check_about(about_life, past.config)
-    _check_shapes(stored, past.config, about_life, len(data))
+    _check_shapes(stored, past.config, about_life)
     try:
         tensors = load_tensors(data)
     except SafetensorError as error:
@@ -206,11 +207,16 @@ def _read_header(data: bytes) -> tuple[object, dict]:
         ) from error
 
 
-def _check_shapes(stored: dict, config: ModelConfig, about_life: dict | None, n_bytes: int) -> None:
+def weight_shapes(config: ModelConfig) -> dict[str, list[int]]:
+    """The shapes of a model's weights by their names, without memory for them if they are large."""
+    # On "meta" a model has shapes alone. Only where it pays: torch imports its compiler for that, which takes 1.2 s.
+    with torch.device("cpu" if config.n_params <= SMALL else "meta"):
+        return {name: list(weight.shape) for name, weight in GPT(config).state_dict().items()}
+
+
+def _check_shapes(stored: dict, config: ModelConfig, about_life: dict | None) -> None:
     """Compares what the file says of its tensors with what the model has, before any takes more memory than it did."""
-    # On "meta" a model has shapes alone. Only where it must: torch imports its compiler for that, which takes 1.2 s.
-    with torch.device("cpu" if BYTES_PER_FLOAT * config.n_params <= n_bytes else "meta"):
-        expected = {name: (list(weight.shape), "F32") for name, weight in GPT(config).state_dict().items()}
+    expected = {name: (shape, "F32") for name, shape in weight_shapes(config).items()}
     expected |= shapes(about_life, config) if about_life else {}
     if set(stored) != set(expected):
         name = sorted(set(stored) ^ set(expected))[0]

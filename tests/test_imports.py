@@ -24,6 +24,7 @@ ORDER = [
     "heads",
     "life",
     "checkpoint",
+    "interop",
     "fused",
     "optimizers",
     "parallel",
