@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from functools import lru_cache
 
 import gradio as gr
 
@@ -15,7 +14,7 @@ from playground.generation import (
     next_logits,
     stream_generate,
 )
-from playground.tokenizer import Tokenizer, without_surrogates
+from playground.tokenizer import without_surrogates
 from playground.ui.components.next_token import FOLLOW_SETTINGS, next_token, pack_next
 from playground.ui.site import QUIET, Site, Tab, fitting_prompt, tell, unless_same
 from playground.workspaces import Workspace
@@ -127,10 +126,5 @@ def _distribution(checkpoint: Checkpoint, prompt: str, temperature: float, top_k
         return None
     logits = next_logits(checkpoint.model, ids).numpy()
     top_k = max(0, min(top_k or 0, len(logits)))  # beyond either nothing is cut
-    texts = _token_texts(checkpoint.tokenizer)
-    return pack_next(logits, texts, temperature, top_k, top_p, without_surrogates(prompt))
-
-
-@lru_cache(maxsize=16)
-def _token_texts(tokenizer: Tokenizer) -> list[str]:
-    return [tokenizer.token_text(i) for i in range(tokenizer.vocab_size)]
+    token_text = checkpoint.tokenizer.token_text
+    return pack_next(logits, token_text, temperature, top_k, top_p, without_surrogates(prompt))

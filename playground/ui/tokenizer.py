@@ -3,6 +3,7 @@
 import itertools
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 
 import gradio as gr
 
@@ -16,6 +17,8 @@ from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, suggest_promp
 from playground.workspaces import Workspace
 
 MAX_TEXT = 20_000  # characters
+MAX_ROWS = 8_192  # of a table; with GPT-2's 50,257 the page would stand still for a minute
+VOCABULARY, MERGES = "Vocabulary of the model in use", "Byte-pair merges in the order they were learned"
 COMPARED_VOCAB_SIZE = 1_024  # of the word and byte-pair tokenizers that stand beside the model's own
 COMPARED_CHARS = 1_000_000  # of the text that they learn from
 
@@ -25,7 +28,7 @@ _sequence = itertools.count(1)
 def build(site: Site) -> Tab:
     text = gr.Textbox(label="Text", lines=3, max_lines=8, elem_id="tokenizer-text")
     views = token_view(elem_id="tokens")
-    with gr.Accordion("Vocabulary of the model in use", open=False, elem_id="vocabulary-section"):
+    with gr.Accordion(VOCABULARY, open=False, elem_id="vocabulary-section") as vocabulary_section:
         vocabulary = gr.Dataframe(
             headers=["id", "token"],
             datatype=["number", "str"],
@@ -34,7 +37,7 @@ def build(site: Site) -> Tab:
             max_height=420,
             elem_id="vocabulary",
         )
-    with gr.Accordion("Byte-pair merges in the order they were learned", open=False, elem_id="merges-section"):
+    with gr.Accordion(MERGES, open=False, elem_id="merges-section") as merges_section:
         merges = gr.Dataframe(
             headers=["merge", "left", "right", "new token", "new id"],
             datatype=["number", "str", "str", "str", "number"],
@@ -54,14 +57,17 @@ def build(site: Site) -> Tab:
 
     def show(workspace: Workspace, checkpoint: Checkpoint, key, text):
         shown = text or suggest_prompt(checkpoint, longest=48)  # a text with unknown tokens is worth a look as well
+        pairs = _pair_tokenizer(workspace, checkpoint)
         return [
             unless_same(shown, text),
             _views(workspace, checkpoint, shown),
-            _vocabulary(checkpoint),
-            _merges(workspace, checkpoint),
+            _headed(VOCABULARY, checkpoint.tokenizer.vocab_size),
+            _vocabulary(checkpoint.tokenizer),
+            _headed(MERGES, len(pairs.merges)),
+            _merges(pairs),
         ]
 
-    return Tab([site.visitor, text], [text, views, vocabulary, merges], show)
+    return Tab([site.visitor, text], [text, views, vocabulary_section, vocabulary, merges_section, merges], show)
 
 
 def _views(workspace: Workspace, checkpoint: Checkpoint, text: str) -> dict | None:
@@ -103,18 +109,24 @@ def _learned(kind: str, text: str) -> Tokenizer:
     return train_tokenizer(kind, split(text[:COMPARED_CHARS])[0], COMPARED_VOCAB_SIZE)
 
 
-def _vocabulary(checkpoint: Checkpoint) -> list[list]:
-    tokenizer = checkpoint.tokenizer
-    return [[i, visible(tokenizer.token_text(i))] for i in range(tokenizer.vocab_size)]
+def _headed(title: str, n_rows: int) -> dict:
+    """The heading of a table, which says so if not all of its rows are there."""
+    return gr.update(label=title if n_rows <= MAX_ROWS else f"{title}: the first {MAX_ROWS:,} of {n_rows:,}")
 
 
-def _merges(workspace: Workspace, checkpoint: Checkpoint) -> list[list]:
-    """The merges of the model's own tokenizer, or of the byte-pair one that stands beside it."""
-    tokenizer = checkpoint.tokenizer
-    if not isinstance(tokenizer, PairTokenizer):
-        tokenizer, _ = _compared(workspace, checkpoint, "bpe")
-    rows = []
-    for order, ((left, right), new) in enumerate(zip(tokenizer.merges, tokenizer.new_ids, strict=True), 1):
+def _vocabulary(tokenizer: Tokenizer) -> list[list]:
+    return [[i, visible(tokenizer.token_text(i))] for i in range(min(tokenizer.vocab_size, MAX_ROWS))]
+
+
+def _pair_tokenizer(workspace: Workspace, checkpoint: Checkpoint) -> PairTokenizer:
+    """The model's own tokenizer if it is one of byte pairs, else the one that stands beside it."""
+    own = checkpoint.tokenizer
+    return own if isinstance(own, PairTokenizer) else _compared(workspace, checkpoint, "bpe")[0]
+
+
+def _merges(tokenizer: PairTokenizer) -> list[list]:
+    rows, shown = [], islice(zip(tokenizer.merges, tokenizer.new_ids, strict=True), MAX_ROWS)
+    for order, ((left, right), new) in enumerate(shown, 1):
         texts = [visible(tokenizer.token_text(i)) for i in (left, right, new)]
         rows.append([order, *texts, new])
     return rows

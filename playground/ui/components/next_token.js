@@ -1,6 +1,5 @@
 // The distribution of the next token: see next_token.py for the value.
 
-const ROWS = 12;
 const PROMPT_CHARACTERS = 60;
 
 const find = (selector) => element.querySelector(selector);
@@ -38,8 +37,7 @@ function build(value) {
   const logits = unpack(value.logits, Float32Array); // (V,)
   const order = ranking(logits);
   const uncut = distribution(logits, 1, 0, 1, order);
-  const tokens = JSON.parse(value.tokens);
-  const rows = order.slice(0, ROWS).map((id) => rowNode(id, tokens[id], uncut[id]));
+  const rows = JSON.parse(value.rows).map(([id, text]) => rowNode(id, text, uncut[id]));
   find(".prompt").textContent = promptLine(value.prompt);
   find(".rows").replaceChildren(...rows.map((row) => row.node));
   return { seq: value.seq, packed: value.logits, logits, order, rows };

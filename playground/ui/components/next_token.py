@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gradio as gr
 import numpy as np
@@ -26,6 +26,8 @@ TEMPLATE = """
 # top-k and top-p, and whose output is this component.
 FOLLOW_SETTINGS = "(value, t, k, p) => value && ({...value, temperature: t, top_k: k, top_p: p})"
 
+ROWS = 12
+
 _seq = itertools.count(1)
 
 
@@ -38,16 +40,23 @@ def next_token(**kwargs) -> gr.HTML:
 
 
 def pack_next(
-    logits: Sequence[float], tokens: Sequence[str], temperature: float, top_k: int, top_p: float, prompt: str
+    logits: Sequence[float],
+    token_text: Callable[[int], str],
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    prompt: str,
 ) -> dict:
-    """The logits after `prompt` (V,), one for each of the `tokens` (the vocabulary as text, by id), and the settings.
+    """The logits after `prompt` (V,), how a token is shown, and the settings.
 
     `temperature` 0 is greedy, `top_k` 0 keeps all, `top_p` 1 keeps all.
     """
+    logits = np.asarray(logits, dtype="<f4")  # (V,)
+    shown = np.argsort(-logits, kind="stable")[:ROWS].tolist()  # of equal logits the lower id first
     return {
-        "logits": packed(np.asarray(logits, dtype="<f4")),  # (V,)
+        "logits": packed(logits),
         # One JSON string: Gradio wraps and compares a list cell by cell at every move of a slider.
-        "tokens": json.dumps(list(tokens)),
+        "rows": json.dumps([[i, token_text(i)] for i in shown]),
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
