@@ -116,7 +116,7 @@ class Checkpoint:
     def model(self) -> GPT:
         """The model, ready for use and shared by all who read it: not to be trained; `Trainer` makes its own."""
         model = GPT(self.config)
-        model.load_state_dict(self.weights)
+        model.load_state_dict(self.weights, assign=True)  # no copy of them
         return model.eval().requires_grad_(False)
 
 

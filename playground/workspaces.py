@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic, time
 
 from filelock import FileLock, Timeout
@@ -95,8 +96,12 @@ class Host:
         checkpoint = self._recent.get(file)
         if not checkpoint:
             checkpoint = checkpoints.load(file)
-            self._recent.put(file, checkpoint, _size_in_memory(checkpoint))
+            self.remember(file, checkpoint)
         return checkpoint
+
+    def remember(self, file: Path, checkpoint: Checkpoint) -> None:
+        """Keeps at hand what a file holds."""
+        self._recent.put(file, checkpoint, _size_in_memory(checkpoint))
 
     def forget(self, file: Path) -> None:
         self._recent.drop(file)
@@ -270,6 +275,7 @@ class Workspace:
     def _write(self, checkpoint: Checkpoint) -> Path:
         file = self.folder / "checkpoints" / f"{secrets.token_urlsafe(16)}.safetensors"
         checkpoints.save(checkpoint, file)
+        self._host.remember(file, checkpoint)  # it comes into use next
         return file
 
     def _list(self, name: str, entry: Checkpoint | Path) -> None:
@@ -375,6 +381,17 @@ class Workspaces:
         # Whoever reads the folder's name, in a listing or a log, does not know the key.
         return self._get(hashlib.sha256(key.encode()).hexdigest()[:32])
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for files that are needed for a moment. Raises `BadInput` if there is no room for any."""
+        self.host.check_disk()
+        try:
+            self.uploads.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=self.uploads) as folder:
+                yield Path(folder)
+        except OSError as error:
+            raise _disk_failed(error) from error
+
     def tend(self) -> None:
         """Pauses runs that nobody looks at, closes what is idle, and makes room on the disk."""
         minutes = self.settings.unattended_minutes
@@ -447,9 +464,9 @@ class Workspaces:
 
 
 def _size_in_memory(checkpoint: Checkpoint) -> int:
-    """Of its weights, its model, its history and its snapshots."""
+    """Of its weights, which its model shares, its history and its snapshots."""
     snapshots = checkpoint.life.attention.nbytes if checkpoint.life else 0
-    return 2 * BYTES_PER_FLOAT * checkpoint.config.n_params + BYTES_OF_A_STEP * len(checkpoint.history) + snapshots
+    return BYTES_PER_FLOAT * checkpoint.config.n_params + BYTES_OF_A_STEP * len(checkpoint.history) + snapshots
 
 
 def _claim(folder: Path) -> FileLock:

@@ -115,6 +115,13 @@ def test_the_same_checkpoint_gives_the_same_logits_and_the_same_file(tiny_checkp
     assert to_bytes(again) == to_bytes(tiny_checkpoint)
 
 
+def test_a_checkpoints_model_is_made_of_its_weights(tiny_checkpoint):
+    """Not of copies: of a large one there is no room for two."""
+    for name, weight in tiny_checkpoint.model.state_dict().items():
+        assert weight.data_ptr() == tiny_checkpoint.weights[name].data_ptr()
+    assert not any(weight.requires_grad for weight in tiny_checkpoint.weights.values())
+
+
 def test_a_checkpoint_without_history_and_losses_comes_back(tiny_checkpoint):
     bare = replace(tiny_checkpoint, history=(), provenance=(), val_loss=None)
     assert_same(from_bytes(to_bytes(bare)), bare)

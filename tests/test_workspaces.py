@@ -458,6 +458,29 @@ def test_on_a_full_disk_nothing_begins_and_what_a_run_has_learned_is_kept(
     assert workspace.names == ["Shipped", "Learned", "Learned, too"] and workspace.runs == {}
 
 
+def test_a_scratch_folder_is_gone_when_it_is_left(visitors):
+    with visitors.scratch() as folder:
+        (folder / "model.safetensors").write_bytes(bytes(100))
+        assert folder.parent == visitors.uploads
+    with pytest.raises(ZeroDivisionError), visitors.scratch() as folder:
+        _ = 1 / 0
+    assert not folder.exists() and not list(visitors.uploads.iterdir())
+
+
+def test_a_scratch_folder_on_a_full_disk(visitors):
+    with no_file_beyond(1_000), pytest.raises(BadInput, match="disk cannot be written"), visitors.scratch() as folder:
+        (folder / "model.safetensors").write_bytes(bytes(2_000))
+    visitors.host.disk_bytes = visitors.host.disk_limit + 1
+    with pytest.raises(BadInput, match="disk is full"), visitors.scratch():
+        pass
+
+
+def test_what_was_added_is_in_use_without_being_read_again(workspace, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(workspaces.checkpoints, "load", lambda file: pytest.fail(f"{file} was read"))
+    added = workspace.add(replace(tiny_checkpoint, name="Large"))
+    assert workspace.current is added
+
+
 # --- A disk that refuses ----------------------------------------------------------------------------------------------
 
 
