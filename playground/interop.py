@@ -49,10 +49,9 @@ def open_gpt2(files: Iterable[Path], name: str) -> Checkpoint:
     """The GPT-2 in some files, which are known by their names. Raises `BadInput` that says what is wrong with them."""
     by_name = {file.name: file for file in files}
     found = {name: by_name[name] for name in files_of_gpt2(by_name)}
-    settings = _read_json(found[CONFIG])
-    config = _model_config(settings)
+    config, tied = read_config(found[CONFIG])
     tokenizer = _tokenizer(found, config.vocab_size)
-    weights = _weights([file for file in found.values() if WEIGHTS.fullmatch(file.name)], config, settings)
+    weights = _weights([file for file in found.values() if WEIGHTS.fullmatch(file.name)], config, tied)
     return Checkpoint(clean_name(name), config, tokenizer, weights, TrainConfig())
 
 
@@ -66,7 +65,7 @@ def files_of_gpt2(names: Iterable[str]) -> list[str]:
             "These weights are a PyTorch or pickle file, which can run code when it is opened, so it is not: choose "
             "the model's model.safetensors."
         )
-    for needed, there in ((CONFIG, CONFIG in names), ("model.safetensors", weights)):
+    for needed, there in {CONFIG: CONFIG in names, "model.safetensors": weights}.items():
         if not there:
             raise BadInput(f"The GPT-2's {needed} is missing: choose all of its files together.")
     if not names.issuperset(tokenizer):
@@ -76,7 +75,12 @@ def files_of_gpt2(names: Iterable[str]) -> list[str]:
     return [CONFIG, *tokenizer, *weights]
 
 
-def _model_config(settings: Any) -> ModelConfig:
+def read_config(file: Path) -> tuple[ModelConfig, bool]:
+    """The model that a config.json is of, and whether one table is both its embedding and its head.
+
+    Raises `BadInput` for any that could not be computed here just as it is in `transformers`.
+    """
+    settings = _read_json(file)
     if not isinstance(settings, dict) or settings.get("model_type") != "gpt2":
         kind = quote(settings.get("model_type")) if isinstance(settings, dict) else "no"
         raise BadInput(f"This config.json is of {kind} model type: choose a model of the type gpt2.")
@@ -100,13 +104,13 @@ def _model_config(settings: Any) -> ModelConfig:
         if given.get(name, values[0]) not in values:
             known = " or ".join(map(repr, values))
             raise BadInput(f"This GPT-2 has {name} {quote(given[name])}, and only {known} can be: choose another.")
-    return config
+    return config, bool(settings.get("tie_word_embeddings", True))
 
 
 # --- Weights ----------------------------------------------------------------------------------------------------------
 
 
-def _weights(files: list[Path], config: ModelConfig, settings: dict) -> dict[str, Tensor]:
+def _weights(files: list[Path], config: ModelConfig, tied: bool) -> dict[str, Tensor]:
     """The weights under the names, in the shapes and in the float32 that they have here."""
     with ExitStack() as stack:
         stored = {}  # by the name here: the open file, and the name there
@@ -114,7 +118,7 @@ def _weights(files: list[Path], config: ModelConfig, settings: dict) -> dict[str
             opened = stack.enter_context(_open_weights(file))
             names = {there.removeprefix("transformer."): there for there in opened.keys()}  # noqa: SIM118 - no dict
             stored |= {name: (opened, there) for name, there in names.items() if not NO_WEIGHTS.fullmatch(name)}
-        if settings.get("tie_word_embeddings", True):  # one table for both; either name may be the one in the file
+        if tied:  # either name may be the one in the file
             head, table = stored.get("lm_head.weight"), stored.get("wte.weight")
             stored |= {"lm_head.weight": head or table, "wte.weight": table or head} if head or table else {}
         shapes = weight_shapes(config)

@@ -49,6 +49,7 @@ class Settings:
     unattended_minutes: float = _between(0.1, 100_000, default=30)  # how long a run goes on when no page is open
     save_seconds: float = _between(0, 3_600, default=5)  # between two writings of a run's state
     upload_mb: int = _between(1, 10_000, default=200)  # of any uploaded file; texts may have 20
+    hub_mb: float = _between(0, 100_000, default=600)  # of a model from the Hugging Face Hub; 0: none is fetched
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

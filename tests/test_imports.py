@@ -25,6 +25,7 @@ ORDER = [
     "life",
     "checkpoint",
     "interop",
+    "hub",
     "fused",
     "optimizers",
     "parallel",

@@ -4,6 +4,7 @@ import base64
 import doctest
 import gc
 import html
+import json
 import random
 import subprocess
 import sys
@@ -110,6 +111,25 @@ def test_the_tokenizer_tab_shows_the_beginning_of_a_text_that_is_too_long(worksp
     assert "of 20,001 characters the first 20,000" in shown["views"][0]["note"]
 
 
+def test_the_tokenizer_tab_shows_the_beginning_of_a_large_vocabulary_and_says_so(workspace, monkeypatch):
+    monkeypatch.setattr(tokenizer, "MAX_ROWS", 258)
+    pairs = BPETokenizer([(116, 104), (256, 101), (97, 116)])  # "th", "the", "at"
+    assert len(tokenizer._vocabulary(pairs)) == 258
+    assert tokenizer._vocabulary(pairs)[-1] == [257, "the"]
+    assert tokenizer._headed("Vocabulary", 259)["label"] == "Vocabulary: the first 258 of 259"
+    assert tokenizer._headed("Vocabulary", 258)["label"] == "Vocabulary"
+    monkeypatch.setattr(tokenizer, "MAX_ROWS", 2)
+    assert tokenizer._merges(pairs) == [[1, "t", "h", "th", 256], [2, "th", "e", "the", 257]]
+
+
+def test_the_bars_have_the_texts_of_the_likeliest_tokens_alone(tiny_checkpoint):
+    sent = generate._distribution(tiny_checkpoint, "the", 1.0, 0, 1.0)
+    logits = np.frombuffer(base64.b64decode(sent["logits"]), dtype="<f4")
+    assert len(logits) == tiny_checkpoint.config.vocab_size
+    likeliest = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[:12]
+    assert json.loads(sent["rows"]) == [[i, tiny_checkpoint.tokenizer.token_text(i)] for i in likeliest]
+
+
 def test_a_distribution_of_a_prompt_that_says_nothing_is_empty(tiny_checkpoint):
     assert generate._distribution(tiny_checkpoint, "", 1.0, 0, 1.0) is None
     assert generate._distribution(tiny_checkpoint, "Ω", 1.0, 0, 1.0) is None
@@ -148,6 +168,27 @@ def test_the_plan_counts_on_the_others_who_share_the_machine(small_text, small_r
 def test_the_examples_in_the_docstrings_hold(module):
     results = doctest.testmod(module)
     assert results.attempted and not results.failed
+
+
+def test_a_checkpoint_that_could_not_come_back_is_not_downloaded(workspace, tiny_checkpoint):
+    """As a browser would fail at it."""
+    site = SimpleNamespace(workspace=lambda key: workspace, workspaces=SimpleNamespace(settings=Settings(upload_mb=1)))
+    file = checkpoints._checkpoint_file(site)
+    assert file([["key", tiny_checkpoint.name], "safetensors"])["name"] == "Verses.safetensors"
+    large = replace(tiny_checkpoint, name="Large", config=replace(tiny_checkpoint.config, n_embd=1_024))
+    workspace.shipped["Large"] = workspace._checkpoints["Large"] = large
+    sent = file([["key", "Large"], "safetensors"])
+    assert sent["error"].startswith("This checkpoint has 97 MB, and at most 1 MB can be downloaded here:")
+
+
+@pytest.mark.parametrize("hub_mb", [0, 100])
+def test_a_host_can_switch_the_hub_off(hub_mb, tmp_path, tiny_checkpoint):
+    workspaces = Workspaces({"Verses": tiny_checkpoint}, Settings(data=tmp_path, hub_mb=hub_mb))
+    with gr.Blocks() as demo:
+        checkpoints.build(Site(workspaces, gr.BrowserState()))
+    box = next(block for block in demo.blocks.values() if block.elem_id == "model-id")
+    assert box.visible == (hub_mb > 0)
+    workspaces.close(60)
 
 
 def test_a_file_name_for_a_download_is_harmless():

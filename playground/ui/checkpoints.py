@@ -5,15 +5,22 @@ from pathlib import Path
 import gradio as gr
 
 from playground.checkpoint import MAX_NAME, Checkpoint, from_bytes, to_bytes
+from playground.config import BYTES_PER_FLOAT
 from playground.errors import BadInput
+from playground.hub import checked_id, fetch
+from playground.interop import open_gpt2
 from playground.ui.components.downloads import downloads, pack_file
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
 from playground.workspaces import Workspace
 
+MB = 2**20
+MAX_ID = 96  # characters, as the Hub has it
+
 
 def build(site: Site) -> Tab:
-    upload_mb = site.workspaces.settings.upload_mb
+    settings = site.workspaces.settings
+    upload_mb = settings.upload_mb
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             chosen = gr.Radio(label="Your checkpoints", elem_id="checkpoints")
@@ -22,6 +29,24 @@ def build(site: Site) -> Tab:
                 f"Upload a checkpoint (.safetensors, at most {upload_mb} MB)",
                 variant="secondary",
                 elem_id="upload-checkpoint",
+            )
+            gr.Markdown(
+                "**A GPT-2 made elsewhere,** in Hugging Face's format: its config.json, model.safetensors and "
+                "tokenizer.json (or vocab.json and merges.txt) together"
+            )
+            gpt2_files = gr.UploadButton(
+                f"Upload a GPT-2's files (at most {upload_mb} MB)",
+                file_count="multiple",
+                variant="secondary",
+                elem_id="upload-gpt2",
+            )
+            model_id = gr.Textbox(
+                label="or fetch one from the Hugging Face Hub by its id",
+                placeholder="openai-community/gpt2",
+                max_length=MAX_ID,
+                submit_btn="Open",
+                visible=settings.hub_mb > 0,
+                elem_id="model-id",
             )
         with gr.Column(scale=3, min_width=320):
             about = facts(elem_id="checkpoint-facts")
@@ -49,6 +74,20 @@ def build(site: Site) -> Tab:
         site.workspace(key).add(_uploaded(path, upload_mb))
 
     @tell
+    def add_gpt2(key, paths):
+        site.workspace(key).add(_uploaded_gpt2(paths, upload_mb))
+
+    @tell
+    def add_from_hub(key, model_id, progress=gr.Progress()):  # noqa: B008 - how Gradio is asked for one
+        workspace = site.workspace(key)
+        with site.workspaces.scratch() as folder:
+            for fetched in fetch(model_id, folder, settings.hub_mb):
+                progress((fetched.done // MB, fetched.total // MB), "Fetching", unit="MB")
+            progress(1.0, "Opening")
+            workspace.add(open_gpt2(folder.iterdir(), checked_id(model_id).rpartition("/")[-1]))
+        return ""
+
+    @tell
     def describe(key, name):
         return [_describe(site.workspace(key).listed(name)), [key, name]]
 
@@ -57,6 +96,11 @@ def build(site: Site) -> Tab:
         use.click(take, [site.visitor, chosen], None, **QUIET),
         name.submit(save_as, [site.visitor, name], name, **QUIET),
         upload.upload(add, [site.visitor, upload], None, **QUIET),
+        gpt2_files.upload(add_gpt2, [site.visitor, gpt2_files], None, **QUIET),
+        # One at a time: each takes as much memory as the model has, several times over.
+        model_id.submit(
+            add_from_hub, [site.visitor, model_id], model_id, concurrency_limit=1, **QUIET | {"show_progress": "full"}
+        ),
     ]
 
     def show(workspace: Workspace, checkpoint: Checkpoint, key):
@@ -88,6 +132,7 @@ def _describe(checkpoint: Checkpoint) -> dict:
     loss = f"{checkpoint.val_loss:.4f} nats a token" if checkpoint.val_loss is not None else "not measured"
     shape = f"{config.n_layer} layers × {config.n_head} heads, {config.n_embd} wide, context {config.block_size}"
     steps = f"{checkpoint.step:,} steps of {train.batch_size} × {config.block_size} tokens by {train.optimizer}"
+    trained = steps if checkpoint.history else "elsewhere"
     texts = [f"{text.name}, {text.n_chars:,} characters, SHA-256 {text.sha256[:12]}…" for text in checkpoint.provenance]
     return pack_facts(
         checkpoint.name,
@@ -96,7 +141,7 @@ def _describe(checkpoint: Checkpoint) -> dict:
             "shape": shape,
             "parts": f"{'no' if config.position == 'none' else config.position} positions, {norm}, {activation}",
             "tokenizer": f"{TOKENIZER_TITLES[checkpoint.tokenizer.kind]}, {checkpoint.tokenizer.vocab_size:,} tokens",
-            "trained": steps,
+            "trained": trained,
             "validation loss": loss,
             "trained on": ", then ".join(texts) or "unknown",
         },
@@ -107,9 +152,16 @@ def _uploaded(path: str | None, upload_mb: int) -> Checkpoint:
     if not path:
         raise BadInput("Choose a checkpoint file first.")
     file = Path(path)
-    if file.stat().st_size > upload_mb * 2**20:
+    if file.stat().st_size > upload_mb * MB:
         raise BadInput(f"The file is larger than {upload_mb} MB: choose a smaller checkpoint.")
     return from_bytes(file.read_bytes())
+
+
+def _uploaded_gpt2(paths: list[str] | None, upload_mb: int) -> Checkpoint:
+    files = [Path(path) for path in paths or []]
+    if sum(file.stat().st_size for file in files) > upload_mb * MB:
+        raise BadInput(f"The files are larger than {upload_mb} MB together: choose a smaller GPT-2.")
+    return open_gpt2(files, "GPT-2")
 
 
 def _checkpoint_file(site: Site):
@@ -119,6 +171,10 @@ def _checkpoint_file(site: Site):
             raise BadInput("The page asked for no checkpoint: choose one of the list.")
         key, name = chosen
         checkpoint = site.workspace(key).listed(name)
+        size, upload_mb = BYTES_PER_FLOAT * checkpoint.config.n_params / MB, site.workspaces.settings.upload_mb
+        if size > upload_mb:  # it could not come back, and browsers fail at some twice that
+            limit = f"at most {upload_mb} MB can be downloaded here"
+            raise BadInput(f"This checkpoint has {size:,.0f} MB, and {limit}: ask the host of this page for more.")
         return pack_file(f"{_file_name(checkpoint.name)}.safetensors", to_bytes(checkpoint))
 
     return file
