@@ -1,12 +1,15 @@
 """What several test files need: a small text, a recipe that trains on it in a moment, and the checkpoint it makes."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from surroundings import free_port
 
+from playground import hub
 from playground.checkpoint import Checkpoint
 from playground.config import ModelConfig, Recipe, TrainConfig
 from playground.corpus import Text
@@ -20,6 +23,14 @@ the brown goose hissed, the grey one slept, the white one wondered why.
 "Come in," said he, "the night is cold, and bread is on the shelf."
 "I thank you, sir," the goose replied, "but eat the bread yourself."
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_internet() -> Iterator[None]:
+    """No test asks the real Hugging Face Hub."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hub, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
+        yield
 
 
 @pytest.fixture(scope="session")

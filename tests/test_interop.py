@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import GPT2TokenizerFast
+from transformers import GPT2LMHeadModel, GPT2TokenizerFast
 
 from playground.__main__ import main
 from playground.checkpoint import Checkpoint, from_bytes, to_bytes
@@ -23,6 +23,7 @@ from playground.inspection import inspect
 from playground.interop import byte_signs, open_gpt2
 from playground.reader import Reader
 from playground.tokenizer import gpt2_chunk, tokenizer_from_dict
+from playground.training import make_trainer
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,16 @@ def test_a_head_of_its_own(folder):
     model = random_gpt2(tie_word_embeddings=False)
     model.save_pretrained(folder)
     assert not torch.equal(model.lm_head.weight, model.transformer.wte.weight)
+    assert_same_logits(opened_from(folder), model)
+
+
+def test_a_head_that_is_not_the_table_although_it_should_be(folder):
+    """`transformers` believes the weights, not the config.json."""
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = torch.randn(weights["transformer.wte.weight"].shape)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    model = GPT2LMHeadModel.from_pretrained(folder).eval()
+    assert torch.equal(model.lm_head.weight, weights["lm_head.weight"])
     assert_same_logits(opened_from(folder), model)
 
 
@@ -271,6 +282,16 @@ def test_it_writes_what_transformers_writes(saved, opened):
     steps = list(stream_generate(opened, prompt, n, Sampling(temperature=0), seed=0))
     assert [step.id for step in steps] == written
     assert "".join(step.text for step in steps) == tokenizer.decode(written)
+
+
+def test_training_goes_on_from_it(opened, small_text, small_recipe):
+    trainer = make_trainer(small_text, small_recipe, start=opened)
+    first = trainer.val_loss()
+    for _ in range(5):
+        trainer.step()
+    assert trainer.val_loss() < first
+    tuned = from_bytes(to_bytes(trainer.checkpoint("Tuned")))
+    assert tuned.step == 5 and tuned.tokenizer.to_dict() == opened.tokenizer.to_dict()
 
 
 def test_the_command_line_takes_a_folder(folder, opened, capsys, tmp_path):
@@ -434,6 +455,15 @@ def test_tokenizers_that_are_not_gpt2s(change, sentence, folder):
 )
 def test_weights_that_are_no_safetensors(data, folder):
     (folder / "model.safetensors").write_bytes(data)
+    assert "no safetensors file" in refusal(folder)
+
+
+def test_a_header_that_is_too_large(folder):
+    """To read it would take many times its size."""
+    data = (folder / "model.safetensors").read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = data[8:end] + b" " * 2**25
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
     assert "no safetensors file" in refusal(folder)
 
 

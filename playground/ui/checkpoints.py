@@ -40,14 +40,14 @@ def build(site: Site) -> Tab:
                 variant="secondary",
                 elem_id="upload-gpt2",
             )
-            model_id = gr.Textbox(
-                label="or fetch one from the Hugging Face Hub by its id",
-                placeholder="openai-community/gpt2",
-                max_length=MAX_ID,
-                submit_btn="Open",
-                visible=settings.hub_mb > 0,
-                elem_id="model-id",
-            )
+            if settings.hub_mb:
+                model_id = gr.Textbox(
+                    label="or fetch one from the Hugging Face Hub by its id",
+                    placeholder="openai-community/gpt2",
+                    max_length=MAX_ID,
+                    submit_btn="Open",
+                    elem_id="model-id",
+                )
         with gr.Column(scale=3, min_width=320):
             about = facts(elem_id="checkpoint-facts")
             download = downloads(
@@ -97,11 +97,11 @@ def build(site: Site) -> Tab:
         name.submit(save_as, [site.visitor, name], name, **QUIET),
         upload.upload(add, [site.visitor, upload], None, **QUIET),
         gpt2_files.upload(add_gpt2, [site.visitor, gpt2_files], None, **QUIET),
-        # One at a time: each takes as much memory as the model has, several times over.
-        model_id.submit(
-            add_from_hub, [site.visitor, model_id], model_id, concurrency_limit=1, **QUIET | {"show_progress": "full"}
-        ),
     ]
+    if settings.hub_mb:
+        # One at a time: each takes as much memory as the model has, several times over.
+        one = QUIET | {"show_progress": "full", "concurrency_limit": 1}
+        changes.append(model_id.submit(add_from_hub, [site.visitor, model_id], model_id, **one))
 
     def show(workspace: Workspace, checkpoint: Checkpoint, key):
         choices = [(f"{name} (in use)" if name == checkpoint.name else name, name) for name in workspace.names]
