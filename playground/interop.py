@@ -48,10 +48,10 @@ NO_PART_OF_GPT2 = ("dropout", "continuing_subword_prefix", "end_of_word_suffix",
 def open_gpt2(files: Iterable[Path], name: str) -> Checkpoint:
     """The GPT-2 in some files, which are known by their names. Raises `BadInput` that says what is wrong with them."""
     by_name = {file.name: file for file in files}
-    found = {name: by_name[name] for name in files_of_gpt2(by_name)}
-    config, tied = read_config(found[CONFIG])
-    tokenizer = _tokenizer(found, config.vocab_size)
-    weights = _weights([file for file in found.values() if WEIGHTS.fullmatch(file.name)], config, tied)
+    needed = {file: by_name[file] for file in files_of_gpt2(by_name)}
+    config, tied = read_config(needed[CONFIG])
+    tokenizer = _tokenizer(needed, config.vocab_size)
+    weights = _weights([file for file in needed.values() if WEIGHTS.fullmatch(file.name)], config, tied)
     return Checkpoint(clean_name(name), config, tokenizer, weights, TrainConfig())
 
 
@@ -269,9 +269,7 @@ def _is_of_signs(token: str) -> bool:
 
 
 def _unusable(problem: str) -> BadInput:
-    return BadInput(
-        f"This tokenizer is not GPT-2's kind, or damaged: {problem}. Choose a GPT-2 with its own tokenizer."
-    )
+    return BadInput(f"This tokenizer is not GPT-2's kind or is damaged, since {problem}: choose a GPT-2 with its own.")
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------

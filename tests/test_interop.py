@@ -320,7 +320,7 @@ def refusal(folder: Path) -> str:
     with pytest.raises(BadInput) as caught:
         opened_from(folder)
     sentence = str(caught.value)
-    assert sentence.endswith(".") and len(sentence) < 400 and sentence.isprintable()
+    assert sentence.endswith(".") and ". " not in sentence and len(sentence) < 400 and sentence.isprintable()
     return sentence
 
 
