@@ -266,7 +266,7 @@ def new_visitor(browser: Browser, url: str) -> Iterator[Callable[..., Visitor]]:
     def enter(width: int = 1280, height: int = 900, dark: bool = False, url: str = url) -> Visitor:
         contexts.append(browser.new_context(viewport={"width": width, "height": height}, locale="en-US"))
         page = contexts[-1].new_page()
-        watch(page, url)
+        watch(page, url.split("?")[0])
         page.goto(f"{url}{'&' if '?' in url else '?'}__theme={'dark' if dark else 'light'}")
         visitor = Visitor(page, faults)
         visitor.expect_state("finished")  # the past of the model that is there from the first second

@@ -16,6 +16,7 @@ def address(visitor) -> dict[str, str]:
 def test_what_is_selected_stands_in_the_address_and_opens_from_it(visitor, new_visitor, shipped):
     visitor.open("Attention")
     heads = visitor.own("heads")
+    expect(heads).to_have_attribute("data-model", re.compile(shipped.name))
     visitor.fill("attention-prompt", "Once & <b>upon</b>")
     visitor.page.get_by_role("button", name="Show attention").click()
     n_tokens = len(shipped.tokenizer.encode("Once & <b>upon</b>"))
