@@ -1,35 +1,110 @@
-"""Figures to keep: what the page shows, drawn by matplotlib as PNG or SVG."""
+"""Figures to keep: what the page shows, drawn by matplotlib as PNG or SVG, each with a caption that says of what."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
+from playground.checkpoint import TrainStep
+from playground.corpus import References
+from playground.embeddings import TokenMap
 from playground.inspection import Inspection
+from playground.life import LEVELS, Life
+from playground.model import causal_mask
 from playground.tokenizer import visible
 
 MOST_LABELS = 64  # tokens that can still be told apart along an axis
+ORANGE, BLUE = "#ea580c", "#2563eb"  # as on the page
+MOST_NAMED = 400  # tokens of a map that are written out; the rest are dots
 
 
 def attention_figure(inspection: Inspection, layer: int | None, head: int | None, caption: str) -> Figure:
     """The weights (T, T) of one head as a heat map; None averages over the layer's heads, or over all layers."""
-    weights = inspection.attention[slice(layer, None if layer is None else layer + 1)]  # (layers, nh, T, T)
-    weights = weights[:, slice(head, None if head is None else head + 1)].mean(axis=(0, 1))  # (T, T)
-    labels = [visible(token.text) for token in inspection.tokens]
+    weights, labels = averaged(inspection.attention, layer, head), _labels(inspection)
     side = 3.2 + 0.14 * min(len(labels), MOST_LABELS)  # inches
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    masked = np.ma.array(weights, mask=np.triu(np.ones_like(weights, dtype=bool), k=1))  # the future is not drawn
-    picture = axes.imshow(masked, vmin=0, vmax=1, cmap="viridis")
+    picture = _draw_weights(axes, np.ma.array(weights, mask=~causal_mask(len(labels)).numpy()), labels)
     figure.colorbar(picture, ax=axes, shrink=0.7, label="attention weight")
-    axes.set(title=f"{_heads(layer, head)}\n{caption}", xlabel="key (attended to)", ylabel="query (attends from)")
-    axes.title.set_fontsize(9)
-    if len(labels) <= MOST_LABELS:
-        axes.set_xticks(range(len(labels)), labels, rotation=90, family="monospace", fontsize=7)
-        axes.set_yticks(range(len(labels)), labels, family="monospace", fontsize=7)
-    for text in (axes.title, *axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_parse_math(False)  # a "$" in a name or a token does not begin a formula
+    axes.set(xlabel="key (attended to)", ylabel="query (attends from)")
+    _title(axes, f"Attention, {_heads(layer, head)}\n{caption}")
     return figure
+
+
+def mask_figure(
+    inspection: Inspection, unmasked: np.ndarray, layer: int | None, head: int | None, caption: str
+) -> Figure:
+    """One head, or average, with the causal mask and without: `unmasked` are all weights (L, nh, T, T) without it."""
+    labels = _labels(inspection)
+    seen = causal_mask(len(labels)).numpy()
+    side = 2.8 + 0.12 * min(len(labels), MOST_LABELS)  # inches
+    figure = Figure(figsize=(2 * side, side), layout="constrained")
+    parts = {
+        "with the mask": np.ma.array(averaged(inspection.attention, layer, head), mask=~seen),
+        "without it": averaged(unmasked, layer, head),
+    }
+    for axes, (what, weights) in zip(figure.subplots(1, 2), parts.items(), strict=True):
+        picture = _draw_weights(axes, weights, labels)
+        _title(axes, f"{_heads(layer, head)}, {what}".capitalize())
+    figure.colorbar(picture, ax=figure.axes, shrink=0.7, label="attention weight")
+    figure.suptitle(caption, fontsize=9, parse_math=False)
+    return figure
+
+
+def life_figure(life: Life, i: int, caption: str) -> Figure:
+    """All heads in one snapshot, a row a layer, with their badges."""
+    T, badges = len(life.ids), life.head_scores(i).badges
+    n_layer, n_head = life.attention.shape[1:3]
+    seen = causal_mask(T).numpy()
+    figure = Figure(figsize=(1.4 * n_head + 0.4, 1.6 * n_layer + 0.6), layout="constrained")
+    for (layer, head), axes in np.ndenumerate(figure.subplots(n_layer, n_head, squeeze=False)):
+        roots = np.ma.masked_all((T, T))  # of the weights, so that small ones show
+        roots[seen] = life.attention[i, layer, head].numpy() / LEVELS
+        axes.imshow(roots, vmin=0, vmax=1, cmap="viridis")
+        axes.set(xticks=[], yticks=[])
+        _title(axes, f"{layer + 1}.{head + 1} {badges[layer][head]}", 7)
+    figure.suptitle(caption, fontsize=9, parse_math=False)
+    return figure
+
+
+def loss_figure(history: Sequence[TrainStep], references: References | None, caption: str) -> Figure:
+    """The losses of a run, and what counting alone reaches."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    evaluated = [step for step in history if step.val_loss is not None]
+    axes.plot([step.step for step in history], [step.train_loss for step in history], lw=0.6, color=ORANGE)
+    axes.plot([step.step for step in evaluated], [step.val_loss for step in evaluated], "o-", ms=3, color=BLUE)
+    axes.legend(["training", "validation"], frameon=False)
+    for name in ("uniform", "unigram", "bigram") if references else ():
+        loss = getattr(references, name)
+        axes.axhline(loss, ls="--", lw=0.8, color="0.5")
+        axes.text(1, loss, name, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=7)
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    _title(axes, caption)
+    return figure
+
+
+def token_map_figure(tokens: TokenMap, texts: Sequence[str], caption: str) -> Figure:
+    """Every token at its place; of a large vocabulary the first are written out."""
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(*tokens.points.T, s=2, color=BLUE, alpha=0.5)
+    for text, point in zip(texts[:MOST_NAMED], tokens.points, strict=False):
+        axes.annotate(visible(text), point, fontsize=6, family="monospace", parse_math=False)
+    first, second = (f"{100 * share:.1f} % of the variance" for share in tokens.explained)
+    axes.set(xlabel=f"1st component: {first}", ylabel=f"2nd component: {second}")
+    axes.set_aspect("equal", "datalim")
+    _title(axes, f"Token embeddings\n{caption}")
+    return figure
+
+
+def averaged(weights: np.ndarray, layer: int | None, head: int | None) -> np.ndarray:
+    """Of weights (L, nh, T, T) those of one head (T, T); None averages over the layer's heads, or over all layers."""
+    weights = weights[slice(layer, None if layer is None else layer + 1)]  # (layers, nh, T, T)
+    return weights[:, slice(head, None if head is None else head + 1)].mean(axis=(0, 1))
 
 
 def to_bytes(figure: Figure, kind: str) -> bytes:
@@ -39,9 +114,26 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def _draw_weights(axes: Axes, weights: np.ndarray, labels: list[str]) -> AxesImage:
+    if len(labels) <= MOST_LABELS:
+        axes.set_xticks(range(len(labels)), labels, rotation=90, family="monospace", fontsize=7)
+        axes.set_yticks(range(len(labels)), labels, family="monospace", fontsize=7)
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        text.set_parse_math(False)  # a "$" in a token does not begin a formula
+    return axes.imshow(weights, vmin=0, vmax=1, cmap="viridis")
+
+
+def _title(axes: Axes, text: str, size: int = 9) -> None:
+    axes.set_title(text, fontsize=size, parse_math=False)
+
+
+def _labels(inspection: Inspection) -> list[str]:
+    return [visible(token.text) for token in inspection.tokens]
+
+
 def _heads(layer: int | None, head: int | None) -> str:
     if layer is None:
-        return "Attention, average over all heads"
+        return "average over all heads"
     if head is None:
-        return f"Attention, layer {layer + 1}, average over its heads"
-    return f"Attention, layer {layer + 1}, head {head + 1}"
+        return f"layer {layer + 1}, average over its heads"
+    return f"layer {layer + 1}, head {head + 1}"

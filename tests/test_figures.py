@@ -6,9 +6,17 @@ from xml.etree import ElementTree
 import matplotlib.image
 import numpy as np
 import pytest
+import torch
+from matplotlib.text import Text
 
-from playground.figures import attention_figure, to_bytes
+from playground.checkpoint import TrainStep
+from playground.config import ModelConfig
+from playground.corpus import References
+from playground.embeddings import TokenMap
+from playground.figures import attention_figure, life_figure, loss_figure, mask_figure, to_bytes, token_map_figure
 from playground.inspection import Inspection
+from playground.life import begin_life, look
+from playground.model import GPT, Trace
 from playground.tokenizer import Token
 
 
@@ -48,3 +56,56 @@ def test_png_can_be_read_again(inspection):
     picture = matplotlib.image.imread(io.BytesIO(data), format="png")
     assert picture.shape[0] > 400
     assert picture.std() > 0.01  # something is drawn
+
+
+def texts_of(figure) -> str:
+    """All that an SVG of it says."""
+    return "".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_the_mask_is_drawn_beside_what_is_seen_without_it(inspection):
+    unmasked = np.random.default_rng(1).random((2, 3, 4, 4), dtype=np.float32)
+    figure = mask_figure(inspection, unmasked, 1, None, "Verses, step 3, “$x”")
+    before, after = (axes.images[0].get_array() for axes in figure.axes[:2])
+    np.testing.assert_allclose(np.ma.filled(before, 0), inspection.attention[1].mean(0), atol=1e-6)
+    np.testing.assert_allclose(after, unmasked[1].mean(0), atol=1e-6)
+    assert not np.ma.is_masked(after) and np.array_equal(before.mask, np.triu(np.ones((4, 4), bool), 1))
+    assert "Verses, step 3, “$x”" in texts_of(figure)
+
+
+def test_all_heads_of_a_snapshot_are_drawn_with_their_badges():
+    model = GPT(
+        ModelConfig(vocab_size=9, block_size=32, n_layer=2, n_head=3, n_embd=12), torch.Generator().manual_seed(0)
+    )
+    life = look(begin_life(config, [1, 2, 3, 4, 5]), model, 7)
+    figure = life_figure(life, 0, "caption")
+    trace = Trace(("attention",))
+    model(torch.tensor([[1, 2, 3, 4, 5]]), trace)
+    weights = torch.cat(trace.attention).detach().numpy()
+    assert len(figure.axes) == 6
+    for i, axes in enumerate(figure.axes):
+        drawn = axes.images[0].get_array().filled(0)
+        np.testing.assert_allclose(drawn, np.sqrt(weights[i // 3, i % 3]), atol=1 / 255)
+        assert axes.get_title() == f"{i // 3 + 1}.{i % 3 + 1} {life.head_scores(0).badge(i // 3, i % 3)}"
+
+
+def test_the_curves_are_those_of_the_history():
+    history = [TrainStep(i, 3 / i, 0.1, 1.0, float(i), 4 / i if i % 2 else None) for i in range(1, 8)]
+    figure = loss_figure(history, References(2.0, 1.5, 1.0, 10), "caption")
+    training, validation, *lines = figure.axes[0].lines
+    assert np.array_equal(training.get_xydata(), [[i, 3 / i] for i in range(1, 8)])
+    assert np.array_equal(validation.get_xydata(), [[i, 4 / i] for i in (1, 3, 5, 7)])
+    assert [line.get_ydata()[0] for line in lines] == [2.0, 1.5, 1.0]
+    assert len(loss_figure(history, None, "caption").axes[0].lines) == 2
+
+
+def test_tokens_stand_at_their_places():
+    points = np.random.default_rng(0).random((5, 2), dtype=np.float32)
+    figure = token_map_figure(TokenMap(points, np.array([0.5, 0.25])), ["a", "$", "<b>", "\n", "e"], "caption")
+    axes = figure.axes[0]
+    assert np.array_equal(axes.collections[0].get_offsets(), points)
+    assert [(text.get_text(), *text.xy) for text in axes.texts] == [
+        (shown, *point) for shown, point in zip(["a", "$", "<b>", "↵", "e"], points.tolist(), strict=True)
+    ]
+    assert axes.get_xlabel() == "1st component: 50.0 % of the variance"
+    to_bytes(figure, "svg")

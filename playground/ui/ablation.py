@@ -13,6 +13,8 @@ from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
 from playground.generation import SAMPLE_TOKENS, Sampling, generate_ids, next_logits
 from playground.inspection import attention_weights
+from playground.ui.components.attention_map import AVERAGE
+from playground.ui.components.downloads import pack_figure
 from playground.ui.components.mask_view import pack_mask
 from playground.ui.components.switches import MLP, pack_next_tokens
 from playground.ui.shown import Inspections, Shown
@@ -86,7 +88,20 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
         seen = shown.inspection
         return measured.compared(loss) | pack_mask(seen.attention, weights, seen.tokens, layer, head)
 
-    return {function.__name__: function for function in (rise, effect, texts, mask)}
+    @answer(str, str, int, int, str)
+    def figure(key, trace, layer, head, kind):
+        shown = inspections.get(trace)
+        shown.check(layer, head)
+        with site.visit():
+            free = attention_weights(unmask(shown.checkpoint), shown.ids)
+        picked = [None if i == AVERAGE else i for i in (layer, head)]
+        return pack_figure(
+            f"mask-{shown.place_name(layer, head)}",
+            kind,
+            lambda figures: figures.mask_figure(shown.inspection, free, *picked, shown.caption),
+        )
+
+    return {function.__name__: function for function in (rise, effect, texts, mask, figure)}
 
 
 def _held_out(workspace: Workspace, checkpoint: Checkpoint) -> HeldOut | None:

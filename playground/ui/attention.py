@@ -9,7 +9,7 @@ from playground.errors import BadInput
 from playground.inspection import Inspection, inspect
 from playground.ui import ablation, closer, embeddings
 from playground.ui.components.attention_map import AVERAGE, attention_map, pack_grid, pack_head
-from playground.ui.components.downloads import downloads, pack_file
+from playground.ui.components.downloads import downloads, pack_figure
 from playground.ui.components.embedding_map import embedding_map
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.head_stages import head_stages
@@ -18,7 +18,7 @@ from playground.ui.components.logit_lens import logit_lens_table
 from playground.ui.components.mask_view import mask_view
 from playground.ui.components.switches import switches
 from playground.ui.shown import Inspections, Shown
-from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, tell, unless_same
+from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, shortened, tell, unless_same
 from playground.workspaces import Workspace
 
 NOTHING_PICKED = "The page asked for a figure of nothing: press Show attention."
@@ -36,10 +36,10 @@ def build(site: Site) -> Tab:
     )
     scores = head_table(closely["scores"], elem_id="scores")
     stages = head_stages(closely["stages"], elem_id="stages")
-    mask = mask_view(without["mask"], elem_id="mask")
+    mask = mask_view(without["mask"], without["figure"], elem_id="mask")
     off = switches(without["effect"], without["rise"], without["texts"], elem_id="switches")
     lens = logit_lens_table(closely["lens"], elem_id="lens")
-    vectors = embedding_map(tables["embeddings"], tables["nearest"], elem_id="embeddings")
+    vectors = embedding_map(*tables.values(), elem_id="embeddings")
     of_a_head, of_the_model = [figure, stages, mask], [scores, off, lens, vectors]
     shown = [note, heads, *of_a_head, *of_the_model]
 
@@ -48,7 +48,7 @@ def build(site: Site) -> Tab:
         to it can name the model only if everybody has it.
         """
         inspection, caption = inspect(checkpoint, prompt), f"{checkpoint.name}, step {checkpoint.step:,}"
-        trace = inspections.add(Shown(caption, weakref.ref(checkpoint), inspection))
+        trace = inspections.add(Shown(f"{caption}, “{shortened(prompt)}”", weakref.ref(checkpoint), inspection))
         shipped = checkpoint.name if site.workspaces.shipped.get(checkpoint.name) is checkpoint else None
         look = {"visitor": key, "id": trace, "model": caption, "layer": 0, "head": 0}
         look |= {"shipped": shipped, "prompt": prompt}
@@ -115,17 +115,11 @@ def _figure_file(inspections: Inspections):
                 shown.check(layer, head)
             case _:
                 raise BadInput(NOTHING_PICKED)
-        if kind not in ("png", "svg"):
-            raise BadInput("A figure is a PNG or an SVG: choose one of the two.")
-        # Imported here: it takes most of a second, and only a download needs it.
-        from playground.figures import attention_figure, to_bytes
-
-        figure = attention_figure(
-            shown.inspection, None if layer == AVERAGE else layer, None if head == AVERAGE else head, shown.caption
+        picked = [None if i == AVERAGE else i for i in (layer, head)]
+        return pack_figure(
+            f"attention-{shown.place_name(layer, head)}",
+            kind,
+            lambda figures: figures.attention_figure(shown.inspection, *picked, shown.caption),
         )
-        names = [
-            f"{part}{i + 1}" if i != AVERAGE else f"{part}s-average" for part, i in (("layer", layer), ("head", head))
-        ]
-        return pack_file(f"attention-{'-'.join(names)}.{kind}", to_bytes(figure, kind))
 
     return file

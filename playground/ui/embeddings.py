@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from playground.embeddings import neighbours, positions, token_map
 from playground.errors import BadInput
+from playground.ui.components.downloads import pack_figure
 from playground.ui.components.embedding_map import pack_map, pack_neighbours, pack_positions
 from playground.ui.shown import Inspections
 from playground.ui.site import Site, answer
@@ -30,4 +31,13 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
             found = neighbours(checkpoint, id)
         return pack_neighbours(found, checkpoint.tokenizer)
 
-    return {function.__name__: function for function in (embeddings, nearest)}
+    @answer(str, str)
+    def figure(key, kind):
+        shown = inspections.get(key)
+        checkpoint = shown.checkpoint
+        with site.visit():
+            tokens = token_map(checkpoint)
+        texts = [checkpoint.tokenizer.token_text(i) for i in range(len(tokens.points))]
+        return pack_figure("embeddings", kind, lambda figures: figures.token_map_figure(tokens, texts, shown.caption))
+
+    return {function.__name__: function for function in (embeddings, nearest, figure)}

@@ -35,8 +35,10 @@ CSS = Path(__file__).with_name("page.css").read_text()
 M_ARENA_MAX = -8  # of glibc's malloc.h
 PREPARE_AFTER = 5.0  # seconds; a visitor who waits for the page to start comes first
 SECONDS_TO_LEAVE = 4.5  # from the order to end to the end; a Space waits longer, a host that is asked for 5 does not
-# The js of a tab's event; what else a link says is put into the address by the parts that show it.
+# The js of a tab's event; what else a link says is put into the address by the parts that show it. Gradio sends the
+# event of the first tab also when the page opens, before the link has been followed.
 PUT_TAB_INTO_ADDRESS = """() => {{
+  if (!document.body.dataset.linked) return;
   const url = new URL(location.href);
   url.searchParams.set("tab", "{}");
   history.replaceState(history.state, "", url);
@@ -139,7 +141,8 @@ def build(workspaces: Workspaces) -> gr.Blocks:
             return [gr.Tabs(selected=tab) if tab in map(str.lower, TABS) else gr.skip(), *fills]
 
         inputs = [visitor, *(component for tab in tabs for component in tab.inputs)]
-        demo.load(follow_link, None, [bar, *asked.values()], queue=False, **QUIET)
+        followed = demo.load(follow_link, None, [bar, *asked.values()], queue=False, **QUIET)
+        followed.then(None, js='() => void (document.body.dataset.linked = "yes")', **QUIET)
         demo.load(tell(enter), inputs, outputs, **QUIET)
         for tab in tabs:
             for change in tab.changes:

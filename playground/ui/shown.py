@@ -50,6 +50,16 @@ class Shown:
         if not self.has(layer, head):
             raise BadInput("The model has no such head: choose one of the list.")
 
+    @staticmethod
+    def place_name(layer: int, head: int) -> str:
+        """For the name of a file.
+
+        >>> Shown.place_name(1, 0), Shown.place_name(1, AVERAGE)
+        ('layer2-head1', 'layer2-heads-average')
+        """
+        named = (("layer", layer), ("head", head))
+        return "-".join(f"{part}s-average" if i == AVERAGE else f"{part}{i + 1}" for part, i in named)
+
 
 class Inspections:
     """The latest inspections, by ids that cannot be guessed: the page asks for one head at a time."""

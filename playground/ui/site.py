@@ -138,6 +138,16 @@ def fitting_prompt(checkpoint: Checkpoint, prompt: str, longest: int = 48) -> st
     return suggest_prompt(checkpoint, longest)
 
 
+def shortened(text: str, longest: int = 48) -> str:
+    """One line of a visitor's words, for a caption.
+
+    >>> shortened("To be, or not to be: that is the question.", 20)
+    'To be, or not to be…'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
+
+
 def unless_same(new: str, old: str) -> object:
     """For a box that a visitor may be typing in: an update only if there is something new."""
     return gr.skip() if new == old else new

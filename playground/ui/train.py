@@ -26,12 +26,13 @@ from playground.errors import BadInput
 from playground.life import MAX_TOKENS
 from playground.runs import Progress, Run, past_progress
 from playground.tokenizer import without_surrogates
-from playground.training import estimate_seconds
+from playground.training import Trainer, estimate_seconds
+from playground.ui.components.downloads import pack_figure
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.head_life import head_life, pack_life
 from playground.ui.components.loss_chart import loss_chart
 from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, REACH, smooth, thin
-from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
+from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, shortened, tell
 from playground.workspaces import Host, Workspace, affordable_model
 
 FROM_BUILT_IN, FROM_PASTE, FROM_UPLOAD = "Built-in text", "Paste", "Upload"
@@ -105,7 +106,7 @@ def build(site: Site) -> Tab:
                 pause = gr.Button("Pause", interactive=False, elem_id="pause", min_width=80)
                 resume = gr.Button("Resume", interactive=False, elem_id="resume", min_width=80)
                 stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=80)
-            chart = loss_chart(_poll(site), elem_id="chart")
+            chart = loss_chart(_poll(site), _loss_figure(site), elem_id="chart")
             with gr.Row(visible=False) as rate_row:
                 rate = gr.Number(
                     label="Learning rate from now on",
@@ -114,7 +115,7 @@ def build(site: Site) -> Tab:
                     scale=3,
                 )
                 change_rate = gr.Button("Change", scale=1, min_width=90, elem_id="change-rate")
-            head_life(_life(site), elem_id="life")
+            head_life(_life(site), _life_figure(site), elem_id="life")
 
     buttons = [start, pause, resume, stop, rate_row]
     settings = list(controls.values())
@@ -395,21 +396,53 @@ def _poll(site: Site):
     return poll
 
 
+def _loss_figure(site: Site):
+    @answer(str, str, str)
+    def figure(key, run_id, kind):
+        workspace = site.workspace(key)
+        run = None if run_id.startswith(PAST) else workspace.run(run_id)
+        seen = (run.trainer or run.past) if run else workspace.current
+        name = run.name if run else seen.name
+        caption = f"{name}, step {len(seen.history):,}"
+        return pack_figure("loss", kind, lambda figures: figures.loss_figure(seen.history, seen.references, caption))
+
+    return figure
+
+
+def _learning(workspace: Workspace, run_id: str) -> tuple[str, Trainer | Checkpoint | None]:
+    """The name of a run, and what has its snapshots: its trainer, later its checkpoint; None as long as it begins."""
+    if run_id.startswith(PAST):
+        return workspace.current.name, workspace.current
+    run = workspace.run(run_id)
+    if run.trainer or run.name not in workspace.names:
+        return run.name, run.trainer
+    return run.name, workspace.listed(run.name)
+
+
 def _life(site: Site):
     @answer(str, str, int)
     def life(key, run_id, step):
-        workspace = site.workspace(key)
-        run = None if run_id.startswith(PAST) else workspace.run(run_id)
-        trainer = run and run.trainer
-        if run and not trainer and run.name not in workspace.names:
-            return {}  # it is about to begin
-        seen = trainer or (workspace.listed(run.name) if run else workspace.current)
-        if not seen.life:
+        _, seen = _learning(site.workspace(key), run_id)
+        if not (seen and seen.life):
             return {}
-        due = next((due for due in trainer.snapshot_steps if due >= trainer.n_steps), None) if trainer else None
-        return pack_life(seen.life.after(step), seen.tokenizer.token_text, due)
+        later = [due for due in seen.snapshot_steps if due >= seen.n_steps] if isinstance(seen, Trainer) else []
+        return pack_life(seen.life.after(step), seen.tokenizer.token_text, later[0] if later else None)
 
     return life
+
+
+def _life_figure(site: Site):
+    @answer(str, str, int, str)
+    def figure(key, run_id, step, kind):
+        name, seen = _learning(site.workspace(key), run_id)
+        if not (seen and seen.life and step in seen.life.steps):
+            raise BadInput("There is no picture of the heads at this step: choose one with the slider.")
+        life = seen.life
+        caption = f"{name}, step {step:,}, “{shortened(seen.tokenizer.decode(list(life.ids)))}”"
+        i = life.steps.index(step)
+        return pack_figure(f"heads-step{step}", kind, lambda figures: figures.life_figure(life, i, caption))
+
+    return figure
 
 
 def _short(number: float | None) -> float | None:

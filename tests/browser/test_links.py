@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 
 def address(visitor) -> dict[str, str]:
-    return {name: value for name, [value] in parse_qs(urlsplit(visitor.page.url).query).items() if name != "__theme"}
+    return {name: values[0] for name, values in parse_qs(urlsplit(visitor.page.url).query).items() if name != "__theme"}
 
 
 def test_what_is_selected_stands_in_the_address_and_opens_from_it(visitor, new_visitor, shipped):

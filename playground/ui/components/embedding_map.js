@@ -423,5 +423,6 @@ find("tbody").addEventListener("click", (event) => {
 });
 onTheme(paint);
 new ResizeObserver(paint).observe(find(".em-stage"));
+offerFigure(find(".figure-buttons"), (kind) => server.figure([props.value.id, kind]));
 watch("value", load);
 load();

@@ -35,6 +35,7 @@ TEMPLATE = """
           <span class="em-part"><i></i>part of a character, or unknown</span>
           <span class="em-prompt"><i></i>in the prompt</span>
         </p>
+        <div class="figure-buttons"></div>
       </section>
       <section class="em-beside" aria-label="Nearest neighbours">
         <label class="look-choose">Find a token <input class="em-search" type="search" maxlength="64"></label>
@@ -64,18 +65,18 @@ TEMPLATE = """
 """
 
 
-def embedding_map(embeddings: Callable, nearest: Callable, **kwargs) -> gr.HTML:
+def embedding_map(embeddings: Callable, nearest: Callable, figure: Callable, **kwargs) -> gr.HTML:
     """The component, closed at first. Its value is what the tab looks at (see attention.py), or None.
 
     While it is open it asks `embeddings(id)` for `pack_map(...) | {"positions": pack_positions(...)}`, and
-    `nearest([id, token id])` for `pack_neighbours(...)` of the token that is pointed at; either may return
-    `{"error": sentence}`.
+    `nearest([id, token id])` for `pack_neighbours(...)` of the token that is pointed at; `figure([id, kind])` is
+    the map as a PNG or SVG file. Each may return `{"error": sentence}`.
 
     On its element stand the facts that tests read: data-drawn, the number of tokens on the map, and data-chosen, the
     id of the one whose neighbours are listed; on a heat map's readout data-row, -column and -value.
     """
-    functions = [embeddings, nearest]
-    return component("embedding_map", TEMPLATE, "look", "heat_map", server_functions=functions, **kwargs)
+    functions = [embeddings, nearest, figure]
+    return component("embedding_map", TEMPLATE, "look", "heat_map", "figure", server_functions=functions, **kwargs)
 
 
 def pack_map(tokens: TokenMap, tokenizer: Tokenizer, prompt: Sequence[int]) -> dict:

@@ -325,6 +325,9 @@ find(".hl-curve").addEventListener("keydown", (event) => {
   event.preventDefault();
   scrubTo(Math.min(Math.max(state.at + step, 0), state.life.steps.length - 1));
 });
+offerFigure(find(".figure-buttons"), (kind) => {
+  return server.figure([state.run.visitor, state.run.run, state.life.steps[state.at], kind]);
+});
 section.addEventListener("toggle", drawCurve);
 document.addEventListener(RUN_SHOWN, hearOfRun);
 new ResizeObserver(drawCurve).observe(find(".hl-curve"));

@@ -19,6 +19,7 @@ TEMPLATE = f"""
       <button type="button" class="hl-play">Play</button>
       <input type="range" class="hl-slider" min="0" value="0" step="1" aria-label="Snapshots of the heads so far">
       <span class="hl-step" role="status"></span>
+      <span class="figure-buttons"></span>
     </div>
     <p class="hl-text">Their attention to <bdi class="hl-tokens"></bdi></p>
     <div class="hl-body">
@@ -35,13 +36,14 @@ TEMPLATE = f"""
 """
 
 
-def head_life(life: Callable, **kwargs) -> gr.HTML:
+def head_life(life: Callable, figure: Callable, **kwargs) -> gr.HTML:
     """The component, which has no value: it shows the run that the loss chart shows, and moves its marker and sample.
 
     `life`, a plain function of this very name, gets `[visitor, run, step]` (from the browser, so not to be trusted) and
     returns `pack_life(...)` of the snapshots after that step, `{}` if there is none, or `{"error": sentence}`.
+    `figure` gets `[visitor, run, step, kind]` and returns the snapshot of that step as a PNG or SVG file.
     """
-    return component("head_life", TEMPLATE, "look", server_functions=[life], **kwargs)
+    return component("head_life", TEMPLATE, "look", "figure", server_functions=[life, figure], **kwargs)
 
 
 def pack_life(life: Life, token_text: Callable[[int], str], due: int | None) -> dict:

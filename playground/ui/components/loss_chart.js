@@ -843,5 +843,6 @@ onTheme(() => {
 });
 new ResizeObserver(redraw).observe(canvas);
 watch("value", take);
+offerFigure(find(".figure-buttons"), (kind) => server.figure([value.visitor, value.run, kind]));
 showFigures();
 take();

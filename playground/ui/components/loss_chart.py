@@ -40,6 +40,7 @@ TEMPLATE = f"""
       <button type="button" class="reset">Reset zoom</button>
       <button type="button" class="log-x" aria-pressed="false" title="Logarithmic step axis">log x</button>
       <button type="button" class="log-y" aria-pressed="false" title="Logarithmic loss axis">log y</button>
+      <span class="figure-buttons"></span>
     </div>
   </div>
   <canvas tabindex="0" role="img"
@@ -57,7 +58,7 @@ TEMPLATE = f"""
 """
 
 
-def loss_chart(poll: Callable[[list], dict], **kwargs) -> gr.HTML:
+def loss_chart(poll: Callable[[list], dict], figure: Callable[[list], dict], **kwargs) -> gr.HTML:
     """The chart of one run, which asks the server by itself for what is new.
 
     The value is None before the first run, then
@@ -81,8 +82,10 @@ def loss_chart(poll: Callable[[list], dict], **kwargs) -> gr.HTML:
     - `references`: `{"uniform": …, "unigram": …, "bigram": …}` or None
     - `final_loss` over the whole validation part, or None, and `val_tokens`, how many tokens that are
 
+    `figure` gets `[visitor, run, kind]` and returns the curves as a PNG or SVG file, or `{"error": sentence}`.
+
     All losses are in nats per token. Events: `state` with `{run, state}` when the state changes, the first reply
     included; `evaluated` with `{run, step}` when a reply brought new evaluations. Events that output to the chart
     want `show_progress="hidden"`, or Gradio fades it out for a moment.
     """
-    return component("loss_chart", TEMPLATE, server_functions=[poll], **kwargs)
+    return component("loss_chart", TEMPLATE, "figure", server_functions=[poll, figure], **kwargs)

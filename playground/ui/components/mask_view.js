@@ -6,11 +6,8 @@ const AVERAGE = -1;
 const find = (selector) => element.querySelector(selector);
 const state = { shown: null, query: -1 };
 
-const load = loadWhileOpen(
-  EMPTY,
-  () => server.mask([props.value.visitor, props.value.id, props.value.layer, props.value.head]),
-  show,
-);
+const question = () => [props.value.visitor, props.value.id, props.value.layer, props.value.head];
+const load = loadWhileOpen(EMPTY, () => server.mask(question()), show);
 
 function show(answer) {
   for (const name of ["masked", "unmasked"]) answer[name] = unpack(answer[name], Float32Array);
@@ -89,5 +86,6 @@ find(".mv-query").addEventListener("change", (event) => {
   tellRow();
 });
 onTheme(() => state.shown && paint());
+offerFigure(find(".figure-buttons"), (kind) => server.figure([...question(), kind]));
 watch("value", load);
 load();

@@ -24,6 +24,7 @@ TEMPLATE = """
       <figure><figcaption><span class="mv-head"></span> without it</figcaption>
         <canvas class="mv-after" role="img"></canvas></figure>
     </div>
+    <div class="figure-buttons"></div>
     <label class="look-choose">Query token <select class="mv-query"></select></label>
     <p class="mv-row"></p>
     <p class="mv-loss" role="status"></p>
@@ -32,13 +33,14 @@ TEMPLATE = """
 """
 
 
-def mask_view(mask: Callable, **kwargs) -> gr.HTML:
+def mask_view(mask: Callable, figure: Callable, **kwargs) -> gr.HTML:
     """The component, closed at first. Its value is what the tab looks at (see attention.py), or None.
 
     While it is open it asks `mask([visitor, id, layer, head])` for `pack_mask(...)` with the losses `before` and
-    `after` in nats a token, over `n_tokens` of `name`; or `{"error": sentence}`.
+    `after` in nats a token, over `n_tokens` of `name`; and `figure` with the same and "png" or "svg" for a file. Either
+    may answer `{"error": sentence}`.
     """
-    return component("mask_view", TEMPLATE, "look", server_functions=[mask], **kwargs)
+    return component("mask_view", TEMPLATE, "look", "figure", server_functions=[mask, figure], **kwargs)
 
 
 def pack_mask(before: np.ndarray, after: np.ndarray, tokens: Sequence, layer: int, head: int) -> dict:

@@ -1,0 +1,33 @@
+// Shared by what has a figure to download, which the server draws; stands before each component's own script.
+
+function hand(file) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([unpack(file.data, Uint8Array)]));
+  link.download = file.name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
+// Takes the file that a server function returns, and shows in `fault` why there is none.
+async function takeFile(button, fault, call) {
+  button.disabled = true;
+  fault.textContent = "";
+  const file = await call().catch(() => null);
+  button.disabled = false;
+  if (file && file.data) hand(file);
+  else fault.textContent = (file && file.error) || "The server did not answer: try again.";
+}
+
+// Two small buttons for a figure, which `draw(kind)` asks the server for.
+function offerFigure(place, draw) {
+  const fault = make("span", "figure-fault");
+  fault.setAttribute("role", "status");
+  const buttons = ["png", "svg"].map((kind) => {
+    const button = make("button", "figure-button", kind.toUpperCase());
+    button.type = "button";
+    button.ariaLabel = button.title = `Download this figure as ${kind.toUpperCase()}`;
+    button.addEventListener("click", () => takeFile(button, fault, () => draw(kind)));
+    return button;
+  });
+  place.append(...buttons, fault);
+}
