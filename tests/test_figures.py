@@ -74,9 +74,8 @@ def test_the_mask_is_drawn_beside_what_is_seen_without_it(inspection):
 
 
 def test_all_heads_of_a_snapshot_are_drawn_with_their_badges():
-    model = GPT(
-        ModelConfig(vocab_size=9, block_size=32, n_layer=2, n_head=3, n_embd=12), torch.Generator().manual_seed(0)
-    )
+    config = ModelConfig(vocab_size=9, block_size=32, n_layer=2, n_head=3, n_embd=12)
+    model = GPT(config, torch.Generator().manual_seed(0))
     life = look(begin_life(config, [1, 2, 3, 4, 5]), model, 7)
     figure = life_figure(life, 0, "caption")
     trace = Trace(("attention",))
