@@ -1,6 +1,6 @@
 """What becomes of a model without some of its parts: a head, a layer's MLP, the causal mask.
 
-Each function returns a checkpoint that differs in this alone, so it can be measured, inspected and written with as any.
+Each function returns a checkpoint that differs in this alone, so it can be measured and inspected as any other.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,10 @@ def switch_off(checkpoint: Checkpoint, heads: Iterable[Head] = (), mlps: Iterabl
 
 
 def unmask(checkpoint: Checkpoint) -> Checkpoint:
-    """The model with every token seeing those after it as well, the one that it has to predict among them."""
+    """The model with every token seeing those after it as well, the one that it has to predict among them.
+
+    Only for forward passes: the mask is no weight, so a copy or a file of this checkpoint has it again.
+    """
     changed = replace(checkpoint, val_loss=None)
     for block in changed.model.h:
         block.attn.mask.fill_(True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
-from playground.inspection import TOO_LARGE
+from playground.heads import TOO_LARGE
 
 # ---- Tokens ----------------------------------------------------------------------------------------------------------
 

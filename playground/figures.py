@@ -17,6 +17,7 @@ from playground.model import causal_mask
 from playground.tokenizer import visible
 
 MOST_LABELS = 64  # tokens that can still be told apart along an axis
+MOST_INCHES = 16
 ORANGE, BLUE = "#ea580c", "#2563eb"  # as on the page
 MOST_NAMED = 400  # tokens of a map that are written out; the rest are dots
 
@@ -56,17 +57,26 @@ def mask_figure(
 
 def life_figure(life: Life, i: int, caption: str) -> Figure:
     """All heads in one snapshot, a row a layer, with their badges."""
-    T, badges = len(life.ids), life.head_scores(i).badges
+    side, badges = len(life.ids) + 2, life.head_scores(i).badges  # two cells between the heads
     n_layer, n_head = life.attention.shape[1:3]
-    seen = causal_mask(T).numpy()
-    figure = Figure(figsize=(1.4 * n_head + 0.4, 1.6 * n_layer + 0.6), layout="constrained")
-    for (layer, head), axes in np.ndenumerate(figure.subplots(n_layer, n_head, squeeze=False)):
-        roots = np.ma.masked_all((T, T))  # of the weights, so that small ones show
-        roots[seen] = life.attention[i, layer, head].numpy() / LEVELS
-        axes.imshow(roots, vmin=0, vmax=1, cmap="viridis")
-        axes.set(xticks=[], yticks=[])
-        _title(axes, f"{layer + 1}.{head + 1} {badges[layer][head]}", 7)
-    figure.suptitle(caption, fontsize=9, parse_math=False)
+    seen = causal_mask(len(life.ids)).numpy()
+    # One picture of all of them: a set of axes for each of 192 heads takes eleven seconds.
+    roots = np.ma.masked_all((n_layer * side, n_head * side))
+    for layer, head in np.ndindex(n_layer, n_head):
+        tile = roots[layer * side :, head * side :][: side - 2, : side - 2]
+        tile[seen] = life.attention[i, layer, head].numpy() / LEVELS
+    width = min(1.4 * n_head + 0.4, MOST_INCHES)
+    figure = Figure(figsize=(width, min(1.4 * n_layer + 0.8, MOST_INCHES)), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(roots, vmin=0, vmax=1, cmap="viridis")
+    for layer, head in np.ndindex(n_layer, n_head) if n_layer * n_head <= MOST_LABELS else ():
+        place = ((head + 0.96) * side - 2.5, layer * side)  # where the mask leaves room
+        axes.text(*place, badges[layer][head], ha="right", va="top", fontsize=6)
+    names = [[f"{part} {i + 1}" for i in range(n)] for part, n in (("head", n_head), ("layer", n_layer))]
+    axes.set_xticks(np.arange(n_head) * side + side / 2 - 1.5, names[0], fontsize=7)
+    axes.set_yticks(np.arange(n_layer) * side + side / 2 - 1.5, names[1], fontsize=7)
+    axes.spines[:].set_visible(False)
+    _title(axes, caption)
     return figure
 
 

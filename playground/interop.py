@@ -20,12 +20,13 @@ from torch import Tensor
 from playground.checkpoint import MAX_HEADER, Checkpoint, clean_name, weight_shapes
 from playground.config import N_BYTES, ModelConfig, TrainConfig, quote
 from playground.errors import BadInput
-from playground.tokenizer import MAX_ENTRY_BYTES, GPT2Tokenizer, without_surrogates
+from playground.tokenizer import MAX_ADDED, MAX_ENTRY_BYTES, GPT2Tokenizer, without_surrogates
 
 CONFIG, TOKENIZER, TOKENIZER_PAIR = "config.json", "tokenizer.json", ("vocab.json", "merges.txt")
+ADDED, TOKENIZER_CONFIG = "added_tokens.json", "tokenizer_config.json"  # which not every folder has
 WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")  # large models come in several files
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-MAX_TEXT_FILE = 16 * 2**20  # bytes; GPT-2's tokenizer.json has 1.4 MB
+MAX_TEXT_FILE = 8 * 2**20  # bytes; GPT-2's tokenizer.json has 1.4 MB
 END_OF_TEXT = "<|endoftext|>"
 
 # What `transformers` takes for the settings that a config.json leaves out.
@@ -72,7 +73,7 @@ def files_of_gpt2(names: Iterable[str]) -> list[str]:
         raise BadInput(
             "The GPT-2's tokenizer is missing: choose its tokenizer.json, or vocab.json and merges.txt, as well."
         )
-    return [CONFIG, *tokenizer, *weights]
+    return [CONFIG, *tokenizer, *sorted(names & {ADDED, TOKENIZER_CONFIG}), *weights]
 
 
 def read_config(file: Path) -> tuple[ModelConfig, bool]:
@@ -188,6 +189,10 @@ SIGN_BYTES = {sign: byte for byte, sign in enumerate(byte_signs())}
 def _tokenizer(files: dict[str, Path], vocab_size: int) -> GPT2Tokenizer:
     vocab, merges, added = _from_one_file(files) if TOKENIZER in files else _from_two_files(files, vocab_size)
     tokens = vocab | added
+    if TOKENIZER_CONFIG in files:
+        _check_tokenizer_config(_read_json(files[TOKENIZER_CONFIG]), tokens)
+    if len(added) > MAX_ADDED:
+        raise _unusable(f"it adds more than {MAX_ADDED} tokens")
     if not all(type(id) is int and 0 <= id < vocab_size for id in tokens.values()):
         raise _unusable(f"not every token has a number below {vocab_size:,}, which is how many the model knows")
     if len(set(tokens.values())) < len(tokens) or any(vocab.get(token, id) != id for token, id in added.items()):
@@ -215,6 +220,12 @@ def _from_two_files(files: dict[str, Path], vocab_size: int) -> tuple[dict[str, 
     merges = _read_text(files["merges.txt"]).split("\n")
     end = vocab.get(END_OF_TEXT, len(vocab))  # as in `transformers`: the one token that the files need not name
     added = {} if end == vocab_size else {END_OF_TEXT: end}
+    if ADDED in files:
+        match _read_json(files[ADDED]):
+            case dict(more) if all(more):
+                added |= {without_surrogates(token): id for token, id in more.items()}
+            case _:
+                raise _unusable("its added_tokens.json is no list of tokens with their numbers")
     return vocab, [line for line in merges if line.strip() and not line.startswith("#version")], added
 
 
@@ -240,6 +251,16 @@ def _from_one_file(files: dict[str, Path]) -> tuple[dict[str, int], list, dict[s
         case _:
             raise _unusable("it changes a text, or adds tokens to it")
     return vocab, merges, dict(map(_added, added))
+
+
+def _check_tokenizer_config(settings: Any, tokens: dict[str, int]) -> None:
+    """Raises `BadInput` for settings beside the tokenizer's own that change which ids a text gets."""
+    settings = settings if isinstance(settings, dict) else {"add_prefix_space": True}
+    extra = settings.get("extra_special_tokens") or []
+    extra = list(extra.values()) if isinstance(extra, dict) else extra
+    known = isinstance(extra, list) and all(isinstance(token, str) and token in tokens for token in extra)
+    if settings.get("add_prefix_space") or not known:
+        raise _unusable("its tokenizer_config.json puts a space before a text, or adds tokens")
 
 
 def _added(token: Any) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from playground.model import GPT, Trace, causal_mask
 MAX_SNAPSHOTS = 64
 MAX_BYTES = 2**23  # of all snapshots of a run; a model of very many heads is looked at on fewer tokens
 FEWEST = 24  # of a run of enough steps
-STEPS_EACH = 8  # so many steps on average between two, since looking costs a fraction of a step
+TOKENS_EACH = 6_000  # of training on average between two, so that looking costs at most about 3 % of a run
 MAX_TOKENS = 2 * PERIOD  # of the text that is looked at
 SCORE_ROWS = 4  # of repeated tokens, by which the heads are scored each time
 LEVELS = 255  # of 8 bits
@@ -29,7 +29,7 @@ SCORES = tuple(field.name for field in fields(HeadScores))
 
 @dataclass(frozen=True)
 class Life:
-    """The snapshots of a run, the first of them before its first step."""
+    """The snapshots of a run, from before its first step to its end."""
 
     ids: tuple[int, ...]  # the T tokens that were looked at
     steps: tuple[int, ...]  # after how many steps each was taken, S of them
@@ -63,20 +63,22 @@ class Life:
         return HeadScores(*self.scores[i].numpy())
 
 
-def snapshot_steps(max_iters: int) -> tuple[int, ...]:
-    """After which steps of a run to look: before the first, then at ever longer distances, and at its end.
+def snapshot_steps(max_iters: int, tokens: int) -> tuple[int, ...]:
+    """After which steps of a run to look: before the first, then at ever longer distances, and at its end. A run of few
+    `tokens` a step is looked at less often.
 
-    >>> snapshot_steps(100)
+    >>> snapshot_steps(100, tokens=1_000)
     (0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 14, 16, 20, 25, 30, 37, 45, 55, 67, 82, 100)
     """
-    n = min(MAX_SNAPSHOTS - 2, max(FEWEST, max_iters // STEPS_EACH))  # one more where a run is stopped
+    n = min(MAX_SNAPSHOTS - 2, max(FEWEST, max_iters * tokens // TOKENS_EACH))  # one more where a run is stopped
     return tuple(sorted({0} | {round(max_iters ** (i / (n - 1))) for i in range(n)}))
 
 
 def begin_life(config: ModelConfig, ids: list[int]) -> Life:
     """A life without a snapshot yet, to be filled by `look`. Of the `ids` as many are looked at as fit."""
     most_weights = MAX_BYTES // (MAX_SNAPSHOTS * config.n_layer * config.n_head)
-    ids = ids[: min(MAX_TOKENS, config.block_size, math.isqrt(2 * most_weights))]
+    longest = (math.isqrt(8 * most_weights + 1) - 1) // 2  # T (T + 1) / 2 of them is the most
+    ids = ids[: min(MAX_TOKENS, config.block_size, longest)]
     n_weights = len(ids) * (len(ids) + 1) // 2
     attention = torch.empty(0, config.n_layer, config.n_head, n_weights, dtype=torch.uint8)
     return Life(tuple(ids), (), attention, torch.empty(0, len(SCORES), config.n_layer, config.n_head))

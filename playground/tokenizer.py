@@ -36,6 +36,7 @@ from playground.errors import BadInput
 
 MAX_CHARS = 5_000  # distinct characters of a CharTokenizer
 MAX_CHUNK_BYTES = 1 + 32 * 4  # a space, then 32 characters of at most 4 bytes in UTF-8: see CHUNK
+MAX_ADDED = 256  # tokens that stand beside the vocabulary: each is looked for at every place of a text
 MAX_ENTRY_BYTES = 1_024  # of an entry that was learned elsewhere; GPT-2's longest has 128
 MAX_CACHED = 64  # characters of a chunk whose ids are remembered
 MAX_CHUNKS = 50_000  # byte-pair merges are learned from the most frequent chunks, so that any upload is affordable
@@ -568,6 +569,8 @@ def sound_gpt2(vocab: list[Any], byte_ids: list[Any], merges: list[Any], added: 
         raise damaged("a merge does not become what its two tokens are together")
     if len({(left, right) for left, right, _ in merges}) < len(merges):
         raise damaged("it has the same merge twice")
+    if len(added) > MAX_ADDED:
+        raise damaged(f"it adds more than {MAX_ADDED} tokens")
     if any(not text or SURROGATE.search(text) for text in added):
         raise damaged("an added token is no text")
     return GPT2Tokenizer(entries, byte_ids, [tuple(merge) for merge in merges], added)

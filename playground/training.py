@@ -31,7 +31,7 @@ from playground.corpus import Corpus, Text, check_length, get_batch, reference_l
 from playground.errors import BadInput
 from playground.files import write_tensors
 from playground.heads import PERIOD
-from playground.life import Life, begin_life, look, snapshot_steps
+from playground.life import LIFE, Life, begin_life, look, snapshot_steps
 from playground.model import GPT, Dropout
 from playground.optimizers import make_optimizers
 from playground.parallel import ALONE, N_HALVES, Beside, World, here
@@ -186,7 +186,7 @@ class Trainer:
         self.rate_scale = 1.0  # what a change on the way has made of the schedule's learning rate
         self.history: list[TrainStep] = []
         self.life = begin_life(config, probe) if probe else None
-        self.snapshot_steps = snapshot_steps(train_config.max_iters)
+        self.snapshot_steps = snapshot_steps(train_config.max_iters, train_config.batch_size * config.block_size)
         self.seconds = 0.0
         self._keep_good_weights()
 
@@ -315,7 +315,9 @@ class Trainer:
         for name, moments in self._moments():
             moments.clear()
             moments |= saved[name]
-        self.life = Life.from_dict(about["life"], tensors) if about.get("life") else self.life
+        if about.get("life"):
+            copies = {name: tensor.clone() for name, tensor in tensors.items() if name.startswith(LIFE)}
+            self.life = Life.from_dict(about["life"], copies)  # the file's own would keep all of it in memory
         self._good = (about["good_step"], {name: w.to(self.device) for name, w in part("good.").items()})
 
     def _moments(self) -> Iterator[tuple[str, dict[str, Tensor]]]:

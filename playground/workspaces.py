@@ -45,6 +45,7 @@ INDEX = "workspace.json"
 MAX_OPEN = 64  # workspaces in memory, unless more are busy; the rest is opened again when its visitor comes
 CACHE_BYTES = 2**30  # of checkpoints read from the disk
 BYTES_OF_A_STEP = 300  # in memory, measured
+BYTES_OF_A_TOKEN = 200  # of a vocabulary, likewise
 LOCK_SECONDS = 6
 UPLOAD_SECONDS = 7_200  # that an upload is kept; what a run or a checkpoint needs of it has been copied by then
 TEND_SECONDS = 10
@@ -143,6 +144,10 @@ class Workspace:
     @property
     def current(self) -> Checkpoint:
         return self.in_use[0]
+
+    def ships(self, checkpoint: Checkpoint) -> bool:
+        """Whether every visitor has it."""
+        return self.shipped.get(checkpoint.name) is checkpoint
 
     @property
     def active_run(self) -> Run | None:
@@ -267,7 +272,7 @@ class Workspace:
         titles = {corpus.title: name for name, corpus in BUILT_IN.items()}
         if learned.name in titles and (text := built_in(titles[learned.name])).sha256 == learned.sha256:
             return text
-        runs = (run for run in reversed(list(self.runs.values())) if learned in run.past.provenance)
+        runs = (run for run in reversed(list(self.runs.values())) if run.past.provenance[-1:] == (learned,))
         return next((run.text for run in runs), None)
 
     # Files.
@@ -464,9 +469,11 @@ class Workspaces:
 
 
 def _size_in_memory(checkpoint: Checkpoint) -> int:
-    """Of its weights, which its model shares, its history and its snapshots."""
-    snapshots = checkpoint.life.attention.nbytes if checkpoint.life else 0
-    return BYTES_PER_FLOAT * checkpoint.config.n_params + BYTES_OF_A_STEP * len(checkpoint.history) + snapshots
+    """Of its weights, which its model shares, its layers' masks, its vocabulary, its history and its snapshots."""
+    config, snapshots = checkpoint.config, checkpoint.life.tensors().values() if checkpoint.life else ()
+    masks = config.n_layer * config.block_size * (config.block_size + 2 * BYTES_PER_FLOAT * config.head_dim)
+    text = BYTES_OF_A_TOKEN * config.vocab_size + BYTES_OF_A_STEP * len(checkpoint.history)
+    return BYTES_PER_FLOAT * config.n_params + masks + text + sum(tensor.nbytes for tensor in snapshots)
 
 
 def _claim(folder: Path) -> FileLock:

@@ -22,7 +22,7 @@ from playground.tokenizer import Token
 
 @pytest.fixture
 def inspection():
-    texts = ["a", "$x", "<b>", "\n"]
+    texts = ["a", "$\\frac{$", "<b>", "\n"]
     T = len(texts)
     weights = np.tril(np.random.default_rng(0).random((2, 3, T, T), dtype=np.float32))
     weights /= weights.sum(-1, keepdims=True)
@@ -46,7 +46,7 @@ def test_the_picture_holds_the_weights_of_the_head_or_their_average(inspection, 
 def test_names_and_tokens_are_text_not_formulas(inspection):
     figure = attention_figure(inspection, 0, 0, r"$\frac{$ <script>")
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert labels == ["a", "$x", "<b>", "↵"]
+    assert labels == ["a", "$\\frac{$", "<b>", "↵"]
     svg = ElementTree.fromstring(to_bytes(figure, "svg"))
     assert not [node for node in svg.iter() if node.tag.endswith("script")]
 
@@ -81,11 +81,13 @@ def test_all_heads_of_a_snapshot_are_drawn_with_their_badges():
     trace = Trace(("attention",))
     model(torch.tensor([[1, 2, 3, 4, 5]]), trace)
     weights = torch.cat(trace.attention).detach().numpy()
-    assert len(figure.axes) == 6
-    for i, axes in enumerate(figure.axes):
-        drawn = axes.images[0].get_array().filled(0)
-        np.testing.assert_allclose(drawn, np.sqrt(weights[i // 3, i % 3]), atol=1 / 255)
-        assert axes.get_title() == f"{i // 3 + 1}.{i % 3 + 1} {life.head_scores(0).badge(i // 3, i % 3)}"
+    drawn = figure.axes[0].images[0].get_array()
+    for i, (layer, head) in enumerate(np.ndindex(2, 3)):
+        tile = drawn[7 * layer : 7 * layer + 5, 7 * head : 7 * head + 5]
+        np.testing.assert_allclose(tile.filled(0), np.sqrt(weights[layer, head]), atol=1 / 255)
+        assert np.array_equal(tile.mask, np.triu(np.ones((5, 5), bool), 1))
+        assert figure.axes[0].texts[i].get_text() == life.head_scores(0).badge(layer, head)
+    assert "caption" in texts_of(figure)
 
 
 def test_the_curves_are_those_of_the_history():

@@ -240,6 +240,26 @@ def test_more_added_tokens(folder, saved):
         assert tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict()))).encode(text) == tokenizer.encode(text)
 
 
+def test_tokens_that_are_added_beside_two_files(folder_of_two, saved):
+    """As older fine-tuned models have them."""
+    (folder_of_two / "added_tokens.json").write_text(json.dumps({"<|im|>": N_TOKENS}))
+    (folder_of_two / "tokenizer_config.json").unlink()
+    random_gpt2(vocab_size=N_TOKENS + 1).save_pretrained(folder_of_two)
+    tokenizer = opened_from(folder_of_two).tokenizer
+    for text in ("a<|im|>b", "the cat<|im|><|endoftext|>"):
+        assert tokenizer.encode(text) == GPT2TokenizerFast.from_pretrained(folder_of_two)(text)["input_ids"]
+    (folder_of_two / "added_tokens.json").write_text("[1]")
+    assert "added_tokens.json" in refusal(folder_of_two)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"add_prefix_space": True}, {"extra_special_tokens": ["<|im|>"]}, {"extra_special_tokens": 3}, [1]]
+)
+def test_a_tokenizers_settings_that_change_ids_are_refused(folder, settings):
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert "tokenizer_config.json" in refusal(folder)
+
+
 def test_merges_in_the_older_form(folder, saved, opened):
     edit(
         folder / "tokenizer.json",
@@ -381,7 +401,7 @@ def test_other_json(name, content, folder):
     refusal(folder)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b" " * (16 * 2**20 + 1)], ids=["no UTF-8", "too large"])
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b" " * (8 * 2**20 + 1)], ids=["no UTF-8", "too large"])
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "merges.txt"])
 def test_texts_that_cannot_be_read(name, content, folder_of_two):
     (folder_of_two / name).write_bytes(content)
@@ -543,6 +563,7 @@ DAMAGE = {
     "an added token that is empty": lambda saved: saved["added"].update({"": 3}),
     "an added token of a surrogate": lambda saved: saved["added"].update({"\ud800": 3}),
     "an added token without a number": lambda saved: saved["added"].update({"<s>": None}),
+    "very many added tokens": lambda saved: saved["added"].update({f"<{i}>": 3 for i in range(257)}),
     "added tokens in a list": lambda saved: saved.update(added=[339]),
 }
 

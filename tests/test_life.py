@@ -27,11 +27,12 @@ CHARS = CharTokenizer.train("to be, or not to be: that is the question.")
 
 @pytest.mark.parametrize("max_iters", [1, 2, 10, 100, 270, 2_300, 1_000_000])
 def test_snapshots_are_few_and_lie_ever_further_apart(max_iters):
-    steps = snapshot_steps(max_iters)
+    steps = snapshot_steps(max_iters, 768)
     assert steps[0] == 0 and steps[-1] == max_iters and len(steps) < MAX_SNAPSHOTS
     gaps = np.diff(steps)
     assert (gaps > 0).all() and all(later >= earlier - 1 for earlier, later in pairwise(gaps))
     assert len(steps) >= min(20, max_iters // 8)
+    assert len(snapshot_steps(max_iters, 24)) <= len(steps)
 
 
 @pytest.mark.parametrize("n_ids", [1, 5, 12, 40])
@@ -55,11 +56,12 @@ def test_a_snapshot_is_what_the_model_does(n_ids, block_size):
         np.testing.assert_allclose(score, getattr(expected, name), atol=1e-5, err_msg=name)
 
 
-def test_a_model_of_very_many_heads_is_looked_at_on_fewer_tokens(monkeypatch):
+@pytest.mark.parametrize(("most", "T"), [(14, 4), (15, 5)])
+def test_a_model_of_very_many_heads_is_looked_at_on_fewer_tokens(monkeypatch, most, T):
     config = ModelConfig(vocab_size=9, block_size=16, n_layer=2, n_head=2, n_embd=16)
-    monkeypatch.setattr(life, "MAX_BYTES", MAX_SNAPSHOTS * 4 * 15)  # for each of the four heads: a row of five
+    monkeypatch.setattr(life, "MAX_BYTES", MAX_SNAPSHOTS * 4 * most)  # for each of the four heads
     seen = look(begin_life(config, list(range(9))), GPT(config), 0)
-    assert len(seen.ids) == 5 and seen.attention.shape == (1, 2, 2, 15)
+    assert len(seen.ids) == T and seen.attention.shape == (1, 2, 2, T * (T + 1) // 2)
 
 
 @pytest.fixture
@@ -76,11 +78,11 @@ def same(one: Life, other: Life) -> bool:
 def test_a_run_is_looked_at_on_its_way(trainer, small_recipe):
     models = {}
     while not trainer.finished:
-        if trainer.n_steps in snapshot_steps(30):
+        if trainer.n_steps in snapshot_steps(30, 128):
             models[trainer.n_steps] = trainer.checkpoint("now")
         trainer.step()
     finished = trainer.checkpoint("finished")
-    assert finished.life.steps == (*models, 30) == snapshot_steps(30)
+    assert finished.life.steps == (*models, 30) == snapshot_steps(30, 128)
     half = small_recipe.model.block_size // 2
     assert finished.life.ids == 2 * tuple(trainer.corpus.val[:half].tolist())
     for i, (step, then) in enumerate(models.items()):
@@ -104,7 +106,7 @@ def test_a_stopped_run_has_its_last_moment_too(trainer):
     for _ in range(13):
         trainer.step()
     before = trainer.life
-    assert 13 not in snapshot_steps(30)
+    assert 13 not in snapshot_steps(30, 128)
     assert trainer.checkpoint("stopped").life.steps == (*before.steps, 13)
     assert trainer.life is before  # a run that only paused goes on as if it had not
 
@@ -180,6 +182,13 @@ def no_ids(about, tensors):
     about["life"]["ids"] = []
 
 
+def too_often(about, tensors):
+    n = MAX_SNAPSHOTS + 1
+    about["life"]["steps"] = list(range(n))
+    for name in ("life.attention", "life.scores"):
+        tensors[name] = tensors[name][:1].repeat(n, *[1] * (tensors[name].dim() - 1))
+
+
 def many(about, tensors):
     about["life"]["ids"] *= 100
 
@@ -206,7 +215,7 @@ def infinite(about, tensors):
 
 @pytest.mark.parametrize(
     "change",
-    [longer, disordered, strange, fractional, no_ids, many, nothing, forgotten, lost, floats, infinite],
+    [longer, disordered, strange, fractional, no_ids, many, too_often, nothing, forgotten, lost, floats, infinite],
 )
 def test_a_forged_life_is_refused(checkpoint, change):
     data = to_bytes(checkpoint)

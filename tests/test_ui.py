@@ -323,6 +323,20 @@ def test_the_snapshots_of_a_run_come_as_they_are_taken_and_stay_with_its_checkpo
     assert ask([poll.key, f"{train.PAST}0", steps[-1]])["steps"] == []
 
 
+def test_figures_of_a_run_are_of_what_is_asked_for(poll, small_text, small_recipe):
+    run, site = poll.workspace.start(small_text, small_recipe), Site(poll.workspaces, None)
+    while run.active:
+        time.sleep(0.02)
+    heads, loss = train._life_figure(site), train._loss_figure(site)
+    for run_id in (run.id, f"{train.PAST}0"):
+        assert heads([poll.key, run_id, 2, "svg"])["name"] == "heads-step2.svg"
+        assert base64.b64decode(loss([poll.key, run_id, "png"])["data"]).startswith(b"\x89PNG")
+    assert "no picture of the heads at this step" in heads([poll.key, run.id, 10**9, "svg"])["error"]
+    assert "PNG or an SVG" in heads([poll.key, run.id, 2, "exe"])["error"]
+    assert "PNG or an SVG" in loss([poll.key, run.id, "exe"])["error"]
+    assert "not here any more" in loss([poll.key, "nobody's", "png"])["error"]
+
+
 def test_a_model_of_long_ago_has_no_snapshots(poll):
     ask = train._life(Site(poll.workspaces, None))
     poll.workspace.add(replace(poll.workspace.current, life=None))

@@ -209,6 +209,8 @@ def test_the_text_of_a_checkpoint_is_found_while_it_is_here(workspace, small_tex
     assert workspace.text_of(replace(trained, name="renamed")) == small_text
     elsewhere = (*trained.provenance, Provenance(small_text.name, 3, "0" * 64))
     assert workspace.text_of(replace(trained, provenance=elsewhere)) is None
+    tuned = join(workspace.start(OTHER, small_recipe, trained))  # goes on with another text
+    assert workspace.text_of(workspace.listed(tuned.name)) == OTHER and workspace.text_of(trained) == small_text
     sums = built_in("sums")
     for digest, found in ((sums.sha256, sums), ("0" * 64, None)):
         learned = (*trained.provenance, Provenance(sums.name, len(sums.text), digest))

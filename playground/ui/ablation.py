@@ -1,5 +1,6 @@
 """What a model does without some of its parts: server functions of the Attention tab's switches and of its mask."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +13,7 @@ from playground.ablation import held_out_ids, held_out_loss, switch_off, unmask
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
 from playground.generation import SAMPLE_TOKENS, Sampling, generate_ids, next_logits
+from playground.heads import TOO_LARGE
 from playground.inspection import attention_weights
 from playground.ui.components.attention_map import AVERAGE
 from playground.ui.components.downloads import pack_figure
@@ -28,11 +30,14 @@ class HeldOut:
 
     ids: Tensor  # (N,)
     name: str
+    own_text: bool  # whether the model has learned from the same text
     loss: float  # nats a token
 
     def compared(self, loss: float) -> dict:
         """For the page: the loss of the whole model, and another one on the same tokens."""
-        return {"before": self.loss, "after": loss, "name": self.name, "n_tokens": len(self.ids) - 1}
+        _check_finite(self.loss, loss)
+        about = {"name": self.name, "own_text": self.own_text, "n_tokens": len(self.ids) - 1}
+        return about | {"before": self.loss, "after": loss}
 
 
 def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
@@ -57,7 +62,9 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
         shown = inspections.get(trace)
         with site.visit():
             measured = held_out(key, shown)
-            return {"rise": held_out_loss(_without(shown, off), measured.ids) - measured.loss}
+            rise = held_out_loss(_without(shown, off), measured.ids) - measured.loss
+        _check_finite(rise)
+        return {"rise": rise}
 
     @answer(str, str, list)
     def effect(key, trace, off):
@@ -67,6 +74,7 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
             loss = held_out_loss(changed, measured.ids) if off else measured.loss
             logits = [next_logits(checkpoint.model, shown.ids) for checkpoint in (shown.checkpoint, changed)]
         probs = torch.stack(logits).softmax(-1).numpy()  # (2, V)
+        _check_finite(probs.sum())
         config, token_text = shown.checkpoint.config, shown.checkpoint.tokenizer.token_text
         shape = {"layers": config.n_layer, "heads": config.n_head}
         return shape | measured.compared(loss) | {"next": pack_next_tokens(probs, token_text)}
@@ -85,6 +93,7 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
             free, measured = unmask(shown.checkpoint), held_out(key, shown)
             loss = held_out_loss(free, measured.ids)
             weights = attention_weights(free, shown.ids)
+        _check_finite(weights.sum(), shown.inspection.attention.sum())
         seen = shown.inspection
         return measured.compared(loss) | pack_mask(seen.attention, weights, seen.tokens, layer, head)
 
@@ -110,16 +119,19 @@ def _held_out(workspace: Workspace, checkpoint: Checkpoint) -> HeldOut | None:
     if not text:
         return None
     ids = held_out_ids(checkpoint, text)
-    return HeldOut(ids, f"the validation part of {text.name}", held_out_loss(checkpoint, ids))
+    return HeldOut(ids, f"the validation part of {text.name}", True, held_out_loss(checkpoint, ids))
 
 
 def _prompt_only(checkpoint: Checkpoint, ids: list[int]) -> HeldOut:
     if len(ids) < 2:
         raise BadInput("The text that this model learned from is not here: give a prompt of at least two tokens.")
-    prompt = torch.tensor(ids)
-    return HeldOut(
-        prompt, "the prompt, since the text it has learned from is not here", held_out_loss(checkpoint, prompt)
-    )
+    prompt, name = torch.tensor(ids), "the prompt, since the text it has learned from is not here"
+    return HeldOut(prompt, name, False, held_out_loss(checkpoint, prompt))
+
+
+def _check_finite(*numbers: float) -> None:
+    if not all(map(math.isfinite, numbers)):
+        raise BadInput(TOO_LARGE)
 
 
 def _without(shown: Shown, off: list) -> Checkpoint:

@@ -7,6 +7,7 @@ import gradio as gr
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
 from playground.inspection import Inspection, inspect
+from playground.tokenizer import without_surrogates
 from playground.ui import ablation, closer, embeddings
 from playground.ui.components.attention_map import AVERAGE, attention_map, pack_grid, pack_head
 from playground.ui.components.downloads import downloads, pack_figure
@@ -48,8 +49,9 @@ def build(site: Site) -> Tab:
         to it can name the model only if everybody has it.
         """
         inspection, caption = inspect(checkpoint, prompt), f"{checkpoint.name}, step {checkpoint.step:,}"
+        prompt = without_surrogates(prompt)  # which no answer could carry
         trace = inspections.add(Shown(f"{caption}, “{shortened(prompt)}”", weakref.ref(checkpoint), inspection))
-        shipped = checkpoint.name if site.workspaces.shipped.get(checkpoint.name) is checkpoint else None
+        shipped = checkpoint.name if site.workspace(key).ships(checkpoint) else None
         look = {"visitor": key, "id": trace, "model": caption, "layer": 0, "head": 0}
         look |= {"shipped": shipped, "prompt": prompt}
         return [_note(inspection), *[look] * (len(shown) - 1)]
@@ -67,14 +69,16 @@ def build(site: Site) -> Tab:
         match look, event._data:
             case None, _:  # nothing is shown yet
                 return [None] * len(of_a_head)
-            case {"id": str(trace)}, {"layer": int(layer), "head": int(head)}:
+            case {"id": str(trace)}, {"id": str(picked), "layer": int(layer), "head": int(head)}:
+                if picked != trace:  # by now another prompt is shown
+                    return [gr.skip()] * len(of_a_head)
                 inspections.get(trace).check(layer, head)
                 return [look | {"layer": layer, "head": head}] * len(of_a_head)
         raise BadInput(NOTHING_PICKED)
 
     # The queue would take as long as all the rest: it looks for answers every 50 ms.
     prompt.submit(show_prompt, [site.visitor, prompt], shown, queue=False, **QUIET)
-    heads.pick(pick, figure, of_a_head, queue=False, **QUIET)
+    heads.pick(pick, figure, of_a_head, queue=False, trigger_mode="always_last", **QUIET)
 
     def show(_: Workspace, checkpoint: Checkpoint, key, prompt):
         fitting = fitting_prompt(checkpoint, prompt)

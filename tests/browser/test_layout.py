@@ -1,5 +1,6 @@
 """Every tab, wide and narrow, light and dark: nothing sticks out, nothing is cut off. Screenshots are kept."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_every_tab_fits(new_visitor, tmp_path: Path, width: int, dark: bool):
         visitor.open(tab)
         expect(visitor.at(SEE[tab])).to_be_visible()
         if tab == "Train":
+            expect(visitor.own("life")).to_have_attribute("data-step", re.compile(r"\d"))
             visitor.unfold("model-settings")
             visitor.unfold("training-settings")
         if tab == "Attention":

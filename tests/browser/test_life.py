@@ -1,5 +1,6 @@
 """A head's life in the page: what was kept while a run went on is scrubbed through, played, and moves with the rest."""
 
+import xml.etree.ElementTree as ElementTree
 from itertools import chain
 
 import numpy as np
@@ -11,6 +12,7 @@ from playground.life import snapshot_steps
 pytestmark = pytest.mark.browser
 
 STEPS = 240
+TOKENS = 4 * 16  # in a step of the smallest run
 
 # The colour of a pixel of a canvas, and which of the 256 levels of weights has it: what the page drew, read back.
 DRAWN = """(canvas) => {
@@ -30,7 +32,7 @@ def life(visitor, small_text):
     expect(visitor.own("life").locator(".hl")).to_be_visible()
     visitor.expect_state("finished")
     visitor.expect_model("The pasted text")
-    expect(visitor.own("life")).to_have_attribute("data-snapshots", str(len(snapshot_steps(STEPS))))
+    expect(visitor.own("life")).to_have_attribute("data-snapshots", str(len(snapshot_steps(STEPS, TOKENS))))
     _, checkpoint = visitor.download_checkpoint()
     visitor.open("Train")
     return visitor.own("life"), checkpoint.life
@@ -42,7 +44,7 @@ def scrub(section, at: int) -> None:
 
 def test_the_slider_moves_heads_badges_curve_marker_and_sample(visitor, life):
     section, kept = life
-    assert kept.steps == snapshot_steps(STEPS) and len(kept.steps) >= 20
+    assert kept.steps == snapshot_steps(STEPS, TOKENS) and len(kept.steps) >= 20
     expect(section.locator(".hl-tokens")).to_have_text("the·goose")
     expect(section).to_have_attribute("data-step", str(STEPS))
     section.locator(".hl-head").nth(3).click()
@@ -81,7 +83,7 @@ def test_what_is_painted_is_what_was_kept(life):
 def test_the_film_plays_to_its_end(visitor, life):
     section, kept = life
     section.get_by_role("button", name="Play").click()
-    expect(section).to_have_attribute("data-at", "5")
+    visitor.until(lambda: 3 <= int(section.get_attribute("data-at")) < len(kept.steps) - 1, "some frames were shown")
     section.get_by_role("button", name="Stop").click()
     stopped = section.get_attribute("data-at")
     visitor.page.wait_for_timeout(500)
@@ -109,6 +111,17 @@ def test_the_moment_when_a_head_became_what_it_is_can_be_gone_to(life):
     expect(section.locator("figcaption")).to_have_text(text.split(" from")[0])
 
 
+def test_the_curves_and_the_heads_of_a_step_can_be_downloaded(visitor, life):
+    section, kept = life
+    scrub(section, 7)
+    expect(section).to_have_attribute("data-at", "7")
+    for part, expected in (("life", f"heads-step{kept.steps[7]}"), ("chart", "loss")):
+        name, png = visitor.download(part, "Download this figure as PNG")
+        assert name == f"{expected}.png" and png.startswith(b"\x89PNG")
+        name, svg = visitor.download(part, "Download this figure as SVG")
+        assert name == f"{expected}.svg" and ElementTree.fromstring(svg).tag.endswith("svg")
+
+
 def test_a_keyboard_and_a_reload_reach_it(visitor, life):
     section, kept = life
     curve = section.locator(".hl-curve")
@@ -117,7 +130,7 @@ def test_a_keyboard_and_a_reload_reach_it(visitor, life):
         visitor.page.keyboard.press("ArrowLeft")
     expect(section).to_have_attribute("data-at", str(len(kept.steps) - 4))
     score = f"{kept.head_scores(-4).induction[0, 0]:.2f}"
-    told = f"induction of Layer 1, Head 1: {score} after {kept.steps[-4]} steps. The arrow keys move the step."
-    expect(curve).to_have_attribute("aria-label", told)
+    expect(curve).to_have_attribute("aria-label", "induction of Layer 1, Head 1 by step")
+    expect(curve).to_have_attribute("aria-valuetext", f"{score} after {kept.steps[-4]} steps")
     visitor.reload()
     expect(section).to_have_attribute("data-snapshots", str(len(kept.steps)))

@@ -23,6 +23,7 @@ def test_what_is_selected_stands_in_the_address_and_opens_from_it(visitor, new_v
     expect(heads.locator(".am-token")).to_have_count(n_tokens)
     heads.get_by_role("button", name="Layer 2, Head 3", exact=True).click()
     expect(heads).to_have_attribute("data-locked", "1,2")
+    visitor.until(lambda: address(visitor).get("head") == "3", "the address followed")
     link = address(visitor)
     assert link == {
         "tab": "attention",
@@ -40,7 +41,7 @@ def test_what_is_selected_stands_in_the_address_and_opens_from_it(visitor, new_v
     expect(other.own("heads").locator(".am-token")).to_have_count(n_tokens)
     other.own("stages").locator("summary").click()
     expect(other.own("stages").locator(".hs-title")).to_have_text("Layer 2, Head 3")
-    assert address(other) == link
+    visitor.until(lambda: address(other) == link, "the address is the same")
 
 
 def test_a_link_to_a_step_of_training(visitor, new_visitor, shipped):
@@ -48,7 +49,8 @@ def test_a_link_to_a_step_of_training(visitor, new_visitor, shipped):
     expect(visitor.own("life")).to_have_attribute("data-step", str(shipped.step))
     visitor.own("life").get_by_label("Snapshots of the heads so far").fill("20")
     expect(visitor.own("chart")).to_have_attribute("data-marked", str(step))
-    assert address(visitor)["step"] == str(step)
+    visitor.until(lambda: address(visitor).get("step") == str(step), "the address followed")
+    assert address(visitor)["model"] == shipped.name
     other = new_visitor(url=visitor.page.url)
     expect(other.own("life")).to_have_attribute("data-step", str(step))
     expect(other.own("chart")).to_have_attribute("data-marked", str(step))

@@ -568,6 +568,18 @@ def test_the_mask_is_taken_away(visitor, tiny_checkpoint):
     expect(mask.locator(".mv-loss")).to_contain_text(f"{100 * share:.1f} % goes to what comes later")
 
 
+@pytest.mark.parametrize("part", ["mask", "embeddings"])
+def test_figures_of_the_parts_can_be_downloaded(visitor, tiny_checkpoint, part):
+    visitor.use(tiny_checkpoint)
+    show_attention(visitor, "the $goose$ & <cat>")
+    expect(visitor.own("heads")).to_have_attribute("data-tokens", "16")
+    unfold_part(visitor, part)
+    name, png = visitor.download(part, "Download this figure as PNG")
+    assert name.endswith(".png") and png.startswith(b"\x89PNG")
+    name, svg = visitor.download(part, "Download this figure as SVG")
+    assert name.endswith(".svg") and ElementTree.fromstring(svg).tag.endswith("svg")
+
+
 def test_figures_can_be_downloaded(visitor, tiny_checkpoint):
     visitor.use(tiny_checkpoint)
     show_attention(visitor, "the $goose$ & <cat>")

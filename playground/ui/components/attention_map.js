@@ -1,7 +1,6 @@
 // Heads are [layer, head] and cells {query, key}, both counted from 0; what is read on the page counts from 1.
 // Head -1 is the average over a layer's heads, layer -1 (then head is -1 too) the average over all.
 
-const AVERAGE = -1;
 const FIRST = [0, 0]; // the head that is locked, as the server has it, when a trace is new
 const LONGEST_LINK = 1000; // characters of a prompt that an address may have
 const REST_MS = 60; // how long the pointer rests before a preview: sweeping over the grid loads nothing
@@ -28,6 +27,7 @@ const state = {
   cell: null, // what is lit: {query, key}, key null for a whole row
   cursor: null, // the cell that the keyboard or a click is on
   thumbs: [], // the buttons of all heads, those of the first layer first
+  arranged: "", // the choice by which they stand in the grid; "" is by layer
   badges: null, // what each head is for, a list a layer; null until the server has said so
   tokens: [], // the prompt's buttons
   colours: null,
@@ -42,12 +42,6 @@ const ui = Object.fromEntries(PARTS.map((name) => [name, element.querySelector(`
 
 const clamp = (number, low, high) => Math.min(Math.max(number, low), high);
 const same = (a, b) => Boolean(a && b) && a[0] === b[0] && a[1] === b[1];
-
-function headName([layer, head]) {
-  if (layer === AVERAGE) return "Average of all heads";
-  if (head === AVERAGE) return `Layer ${layer + 1}, average of heads`;
-  return `Layer ${layer + 1}, Head ${head + 1}`;
-}
 
 // ---- Loading a trace ----
 
@@ -127,7 +121,7 @@ function lock(pair) {
   putIntoAddress({ layer: pair[0] + 1, head: pair[1] + 1 });
   markLocked();
   show(pair);
-  if (changed) trigger("pick", { layer: pair[0], head: pair[1] });
+  if (changed) trigger("pick", { id: state.trace.id, layer: pair[0], head: pair[1] });
 }
 
 let resting = 0;
@@ -186,6 +180,7 @@ function buildThumbs() {
   const { layers, heads } = state.trace;
   const places = Array.from({ length: layers * heads }, (_, i) => [Math.floor(i / heads), i % heads]);
   state.thumbs = places.map(([layer, head]) => thumb(layer, head));
+  placeThumbs();
 }
 
 function thumb(layer, head) {
@@ -218,8 +213,14 @@ function takeBadges(badges) {
 
 // By layer the heads form a table. By badge, or some of them alone, they stand one after the other.
 function arrange() {
+  if (ui.which.value || state.arranged) placeThumbs();
+  for (const button of state.thumbs) label(button, Boolean(ui.which.value));
+  setGridStop();
+}
+
+function placeThumbs() {
   const { layers, heads } = state.trace;
-  const wanted = ui.which.value;
+  const wanted = (state.arranged = ui.which.value);
   const largest = clamp(Math.floor(GRID_HEIGHT / layers), 44, 130);
   if (wanted) {
     ui.grid.style.gridTemplateColumns = `repeat(auto-fill, minmax(64px, ${Math.max(largest, 90)}px))`;
@@ -233,8 +234,6 @@ function arrange() {
       ui.grid.append(button.parentElement);
     }
   }
-  for (const button of state.thumbs) label(button, Boolean(wanted));
-  setGridStop();
 }
 
 function chosenThumbs(wanted) {

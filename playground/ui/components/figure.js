@@ -12,7 +12,7 @@ function hand(file) {
 async function takeFile(button, fault, call) {
   button.disabled = true;
   fault.textContent = "";
-  const file = await call().catch(() => null);
+  const file = await Promise.resolve().then(call).catch(() => null);
   button.disabled = false;
   if (file && file.data) hand(file);
   else fault.textContent = (file && file.error) || "The server did not answer: try again.";

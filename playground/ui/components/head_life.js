@@ -14,6 +14,8 @@ const state = {
   run: null, // what the loss chart shows: {visitor, run, state}
   life: null, // what is known of it: {layers, heads, tokens, steps, attention, scores, badges, due}
   busy: false,
+  again: false, // whether to ask once more, since something happened while the server was busy
+  told: undefined, // the step that the loss chart marks
   at: 0, // the snapshot that is shown
   follows: true, // whether a newer one is shown as it comes
   chosen: [0, 0], // the head that is shown large
@@ -21,8 +23,6 @@ const state = {
   linked: false, // whether the address has been followed: from then on it follows
   colours: null,
 };
-
-const headName = ([layer, head]) => `Layer ${layer + 1}, Head ${head + 1}`;
 
 // ---- What comes from the server ----
 
@@ -37,17 +37,19 @@ function hearOfRun({ detail }) {
 
 function forget() {
   stopFilm();
-  Object.assign(state, { life: null, at: 0, follows: true });
+  Object.assign(state, { life: null, at: 0, follows: true, told: undefined });
   section.hidden = true;
 }
 
 async function load() {
+  state.again = state.busy;
   if (state.busy) return;
   state.busy = true;
   const { visitor, run } = state.run;
   const answer = await ask(() => server.life([visitor, run, state.life?.steps.at(-1) ?? -1]));
   state.busy = false;
-  if (run !== state.run.run) return load();
+  if (state.again || run !== state.run.run) load();
+  if (run !== state.run.run) return;
   find(".look-note").textContent = answer.error ?? "";
   if (answer.error || !answer.steps) return;
   take(answer);
@@ -149,6 +151,8 @@ function paintHead(canvas, [layer, head]) {
 function tellChart() {
   const step = state.follows ? null : state.life.steps[state.at];
   state.linked = true;
+  if (step === state.told) return;
+  state.told = step;
   putIntoAddress({ step });
   document.dispatchEvent(new CustomEvent(STEP_SHOWN, { detail: { run: state.run.run, step } }));
 }
@@ -190,8 +194,10 @@ function drawCurve() {
   const x = plot.x(state.life.steps[state.at]);
   stroke(context, text, 1, [], [[x, plot.y(1)], [x, plot.y(0)]]);
   const score = scoreAt(state.at, name, state.chosen);
-  canvas.ariaLabel = `${name} of ${headName(state.chosen)}: ${score.toFixed(2)} after ${state.life.steps[state.at]} steps. `
-    + "The arrow keys move the step.";
+  canvas.ariaLabel = `${name} of ${headName(state.chosen)} by step`;
+  canvas.ariaValueMax = state.life.steps.length - 1;
+  canvas.ariaValueNow = state.at;
+  canvas.ariaValueText = `${score.toFixed(2)} after ${state.life.steps[state.at]} steps`;
   element.dataset.score = score;
 }
 
@@ -270,7 +276,7 @@ function showMoments() {
     button.addEventListener("click", () => jumpTo(pair, badge, at));
     return button;
   });
-  find(".hl-moments").replaceChildren(...nodes.flatMap((node, i) => (i ? ["  ·  ", node] : [node])));
+  find(".hl-moments").replaceChildren(...nodes);
 }
 
 function jumpTo(pair, badge, at) {
@@ -317,12 +323,15 @@ find(".hl-grid").addEventListener("click", (event) => {
   showSnapshot(state.at);
 });
 find(".hl-curve").addEventListener("click", (event) => {
-  if (state.life) scrubTo(plotOf(event.target).nearest(event.offsetX));
+  if (!state.life) return;
+  stopFilm();
+  scrubTo(plotOf(event.target).nearest(event.offsetX));
 });
 find(".hl-curve").addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!step || !state.life) return;
   event.preventDefault();
+  stopFilm();
   scrubTo(Math.min(Math.max(state.at + step, 0), state.life.steps.length - 1));
 });
 offerFigure(find(".figure-buttons"), (kind) => {

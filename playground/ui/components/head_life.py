@@ -18,7 +18,7 @@ TEMPLATE = f"""
     <div class="hl-bar">
       <button type="button" class="hl-play">Play</button>
       <input type="range" class="hl-slider" min="0" value="0" step="1" aria-label="Snapshots of the heads so far">
-      <span class="hl-step" role="status"></span>
+      <span class="hl-step"></span>
       <span class="figure-buttons"></span>
     </div>
     <p class="hl-text">Their attention to <bdi class="hl-tokens"></bdi></p>
@@ -27,7 +27,7 @@ TEMPLATE = f"""
       <figure class="hl-one"><figcaption></figcaption><canvas class="hl-map" role="img"></canvas></figure>
       <div class="hl-plot">
         <label>Score by step <select class="hl-score">{OPTIONS}</select></label>
-        <canvas class="hl-curve" tabindex="0" role="img"></canvas>
+        <canvas class="hl-curve" tabindex="0" role="slider" aria-valuemin="0"></canvas>
       </div>
     </div>
     <p class="hl-moments"></p>

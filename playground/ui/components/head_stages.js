@@ -15,7 +15,7 @@ function show(stages) {
   state.shown = stages;
   const { layer, head, tokens, hs, query } = stages;
   const T = tokens.length;
-  find(".hs-title").textContent = `Layer ${layer + 1}, Head ${head + 1}`;
+  find(".hs-title").textContent = headName([layer, head]);
   find(".hs-scores").textContent = `(${T} × ${hs}) · (${hs} × ${T}) = ${T} × ${T}`;
   find(".hs-scaled").textContent = `= scores / ${Math.sqrt(hs).toFixed(3)}`;
   find(".hs-output-shape").textContent = `(${T} × ${T}) · (${T} × ${hs}) = ${T} × ${hs}`;

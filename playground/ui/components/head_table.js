@@ -42,7 +42,7 @@ function show() {
 }
 
 function line(row) {
-  const choose = make("button", "ht-choose", `Layer ${row.layer + 1}, Head ${row.head + 1}`);
+  const choose = make("button", "ht-choose", headName([row.layer, row.head]));
   choose.type = "button";
   choose.title = "Show this head";
   choose.addEventListener("click", () => {

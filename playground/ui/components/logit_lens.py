@@ -16,8 +16,8 @@ TEMPLATE = f"""
   <summary>The residual stream: what it would say after each layer</summary>
   <p class="look-note" role="status"></p>
   <div class="look-body" hidden>
-    <p>Every layer adds to one vector per token, the residual stream. Here the model's last norm and its head read that
-      vector before the layers are through: the most likely next tokens, with their probabilities.</p>
+    <p>Every layer adds to one vector per token, the residual stream. Here the model's last norm and output layer read
+      that vector before the layers are through: the most likely next tokens, with their probabilities.</p>
     <label class="look-choose">After token <select class="ll-position"></select></label>
     <div class="look-scroll" tabindex="0" role="region" aria-label="The most likely next tokens after each layer">
       <table>
@@ -28,10 +28,10 @@ TEMPLATE = f"""
       </table>
     </div>
     <h4>From logits to probabilities</h4>
-    <p>The head gives every token of the vocabulary a logit x. Divided by the temperature T, raised to a power of e and
-      divided by the sum of all, it is the token's probability: <b class="ll-formula">p = e<sup>x/T − m</sup> ÷ Σ
-      e<sup>x/T − m</sup></b>. The largest x/T, m, is taken off all alike: it changes no p, and no power grows too
-      large.</p>
+    <p>The output layer gives every token of the vocabulary a logit x. Divided by the temperature T, raised to a power
+      of e and divided by the sum of all, it is the token's probability:
+      <b class="ll-formula">p = e<sup>x/T − m</sup> ÷ Σ e<sup>x/T − m</sup></b>. The largest x/T, m, is taken off all
+      alike: it changes no p, and no power grows too large.</p>
     <label class="ll-choose">Temperature T
       <input class="ll-temperature" type="range" min="0" max="{MAX_TEMPERATURE:g}" step="0.05" value="1">
       <output class="ll-chosen"></output></label>

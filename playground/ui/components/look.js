@@ -1,6 +1,13 @@
 // Shared by what looks inside a model for the page; stands before each component's own script.
 
-const NO_ANSWER = "The server did not answer; press Show attention again.";
+const NO_ANSWER = "The server did not answer: try again.";
+const AVERAGE = -1; // in place of a head: the average of its layer's; in place of a layer, too: of all
+
+function headName([layer, head]) {
+  if (layer === AVERAGE) return "Average of all heads";
+  if (head === AVERAGE) return `Layer ${layer + 1}, average of heads`;
+  return `Layer ${layer + 1}, Head ${head + 1}`;
+}
 
 // What a server function returned; a failure of any kind becomes {error: sentence} as well.
 async function ask(call) {

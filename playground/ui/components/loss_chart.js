@@ -79,6 +79,7 @@ function take() {
   if (value?.run !== before) startOver();
   if (!value) return;
   setText(find(".name"), latest.name ?? value.name);
+  putIntoAddress({ model: value.shipped });
   takeOthers();
   poll();
 }
@@ -683,7 +684,7 @@ function drawReferenceLabels() {
 }
 
 function drawMark() {
-  if (marked === null || marked > plot.steps[1]) return;
+  if (marked === null || marked > plot.steps[1] || (zoom && marked < plot.steps[0])) return;
   const x = Math.round(plot.x(Math.max(marked, plot.steps[0]))) + 0.5;
   context.strokeStyle = colours.train;
   context.lineWidth = 1.5;

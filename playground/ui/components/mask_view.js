@@ -1,7 +1,6 @@
 // The causal mask: see mask_view.py for the value and what the server sends.
 
 const EMPTY = "Press Show attention to look at a prompt.";
-const AVERAGE = -1;
 
 const find = (selector) => element.querySelector(selector);
 const state = { shown: null, query: -1 };
@@ -14,16 +13,11 @@ function show(answer) {
   state.shown = answer;
   const T = answer.tokens.length;
   if (!(state.query >= 0 && state.query < T)) state.query = Math.floor((T - 1) / 2);
-  for (const node of element.querySelectorAll(".mv-head")) node.textContent = headName(answer);
+  for (const node of element.querySelectorAll(".mv-head")) node.textContent = headName([answer.layer, answer.head]);
   offerTokens(find(".mv-query"), answer.tokens, state.query);
   paint();
   tellRow();
   tellLoss(answer);
-}
-
-function headName({ layer, head }) {
-  if (layer === AVERAGE) return "Average of all heads";
-  return head === AVERAGE ? `Layer ${layer + 1}, average of heads` : `Layer ${layer + 1}, Head ${head + 1}`;
 }
 
 function paint() {
@@ -69,7 +63,7 @@ function mostSeen(weights) {
 function tellLoss({ before, after, name, n_tokens }) {
   const worse = after > before;
   const count = n_tokens.toLocaleString("en");
-  const why = worse
+  const why = after === before ? "Nothing changed." : worse
     ? "Worse, although it sees the answer: it has never learned to look there, and what it now sees is unlike all it knows."
     : "Better, but only because it sees the answer: for writing on, when nothing comes later yet, that is worth nothing.";
   find(".mv-loss").replaceChildren(

@@ -8,13 +8,14 @@ const state = {
   model: null, // whose parts these are
   off: new Set(), // "layer,head" of what is switched off
   rises: new Map(), // "layer,head" -> by how much the loss rises without it alone
+  ownText: false, // whether losses are those of the text that the model has learned from, not of the prompt
   measuring: 0, // which measurement of all parts is going on; 0 is none
   written: 0, // how often texts were asked for: only the last answer counts
 };
 
 const pairOf = (key) => key.split(",").map(Number);
 const question = (keys) => [props.value.visitor, props.value.id, keys.map(pairOf)];
-const partName = ([layer, head]) => `Layer ${layer + 1}, ${head === MLP ? "MLP" : `Head ${head + 1}`}`;
+const partName = ([layer, head]) => (head === MLP ? `Layer ${layer + 1}, MLP` : headName([layer, head]));
 const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(3)}`;
 
 const load = loadWhileOpen(EMPTY, () => server.effect(question([...state.off])), show);
@@ -28,6 +29,7 @@ function show(answer) {
   tellLoss(answer);
   find(".sw-next tbody").replaceChildren(...answer.next.map(nextToken));
   find(".sw-all").disabled = find(".sw-write").disabled = !state.off.size;
+  state.ownText = answer.own_text;
   element.dataset.off = [...state.off].sort().join(" ");
 }
 
@@ -69,13 +71,19 @@ function mark() {
 function switchPart(key) {
   if (!state.off.delete(key)) state.off.add(key);
   mark();
-  find(".sw-texts").hidden = true;
-  load();
+  lookAnew();
 }
 
 function switchAllOn() {
   state.off.clear();
+  lookAnew();
+}
+
+// What was written was written with something else.
+function lookAnew() {
+  state.written += 1;
   find(".sw-texts").hidden = true;
+  find(".sw-fault").textContent = "";
   load();
 }
 
@@ -127,6 +135,7 @@ async function measure() {
   const keys = [...find(".sw-grid").querySelectorAll("button")].map((button) => button.dataset.part);
   state.rises.clear();
   find(".sw-measure").textContent = "Stop measuring";
+  find(".sw-told").ariaLive = "off";
   find(".sw-progress").hidden = false;
   for (const [i, key] of keys.entries()) {
     find(".sw-progress").value = i / keys.length;
@@ -149,6 +158,7 @@ function stopMeasuring(sentence) {
   state.measuring = 0;
   find(".sw-measure").textContent = "Measure each alone";
   find(".sw-progress").hidden = true;
+  find(".sw-told").ariaLive = "polite"; // the end alone is read out
   find(".sw-told").textContent = sentence;
 }
 
@@ -163,14 +173,13 @@ find(".sw-measure").addEventListener("click", () => {
 });
 find(".sw-write").addEventListener("click", write);
 watch("value", () => {
-  find(".sw-texts").hidden = true;
-  state.written += 1;
-  if (props.value?.model !== state.model) {
-    state.model = props.value?.model;
-    state.off.clear();
-    state.rises.clear();
+  const otherModel = props.value?.model !== state.model;
+  state.model = props.value?.model;
+  if (otherModel) state.off.clear();
+  if (otherModel || !state.ownText) {
+    state.rises.clear(); // they were those of another model, or of another prompt
     stopMeasuring("");
   }
-  load();
+  lookAnew();
 });
 load();

@@ -24,11 +24,11 @@ TEMPLATE = """
       <button type="button" class="sw-all">Switch all on</button>
       <button type="button" class="sw-measure">Measure each alone</button>
       <progress class="sw-progress" max="1" value="0" aria-label="Parts measured" hidden></progress>
-      <span class="sw-told" role="status"></span>
+      <span class="sw-told"></span>
     </div>
     <div class="sw-result">
       <section aria-label="Loss">
-        <p class="sw-title">Validation loss</p>
+        <p class="sw-title">Loss</p>
         <p class="sw-loss" role="status"></p>
         <p class="sw-where"></p>
       </section>
@@ -61,8 +61,8 @@ def switches(effect: Callable, rise: Callable, texts: Callable, **kwargs) -> gr.
     It asks `effect`, `rise` and `texts`, each with `[visitor, id, off]`, where `off` has `[layer, head]` of all that is
     switched off, from 0, the head being -1 for the layer's MLP. Any of them may answer `{"error": sentence}`.
 
-    - `effect`: `{"layers", "heads", "before", "after", "name", "n_tokens", "next"}`: the losses in nats a token, over
-      how many tokens of what, and `pack_next_tokens(...)`
+    - `effect`: `{"layers", "heads", "before", "after", "name", "own_text", "n_tokens", "next"}`: the losses in nats a
+      token, over how many tokens of what, whether that is a text of the model's own, and `pack_next_tokens(...)`
     - `rise`: `{"rise"}` of that loss alone, for the map of all parts
     - `texts`: what the model writes as a whole, and without what is off
     """
