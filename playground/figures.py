@@ -1,6 +1,7 @@
 """Figures to keep: what the page shows, drawn by matplotlib as PNG or SVG, each with a caption that says of what."""
 
 import io
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from playground.model import causal_mask
 from playground.tokenizer import visible
 
 MOST_LABELS = 64  # tokens that can still be told apart along an axis
-MOST_INCHES = 16
+MOST_INCHES, LETTERS_AN_INCH = 16, 13
 ORANGE, BLUE = "#ea580c", "#2563eb"  # as on the page
 MOST_NAMED = 400  # tokens of a map that are written out; the rest are dots
 
@@ -68,7 +69,8 @@ def life_figure(life: Life, i: int, caption: str) -> Figure:
     width = min(1.4 * n_head + 0.4, MOST_INCHES)
     figure = Figure(figsize=(width, min(1.4 * n_layer + 0.8, MOST_INCHES)), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(roots, vmin=0, vmax=1, cmap="viridis")
+    picture = axes.imshow(roots, vmin=0, vmax=1, cmap="viridis")
+    figure.colorbar(picture, ax=axes, shrink=0.7, label="root of the attention weight")
     for layer, head in np.ndindex(n_layer, n_head) if n_layer * n_head <= MOST_LABELS else ():
         place = ((head + 0.96) * side - 2.5, layer * side)  # where the mask leaves room
         axes.text(*place, badges[layer][head], ha="right", va="top", fontsize=6)
@@ -88,10 +90,11 @@ def loss_figure(history: Sequence[TrainStep], references: References | None, cap
     axes.plot([step.step for step in history], [step.train_loss for step in history], lw=0.6, color=ORANGE)
     axes.plot([step.step for step in evaluated], [step.val_loss for step in evaluated], "o-", ms=3, color=BLUE)
     axes.legend(["training", "validation"], frameon=False)
-    for name in ("uniform", "unigram", "bigram") if references else ():
-        loss = getattr(references, name)
+    for i, name in enumerate(("uniform", "unigram", "bigram") if references else ()):
+        loss, place = getattr(references, name), 0.99 - 0.2 * i  # side by side, since two may be about as high
         axes.axhline(loss, ls="--", lw=0.8, color="0.5")
-        axes.text(1, loss, name, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=7)
+        label = f"{name} {loss:.2f}"
+        axes.text(place, loss, label, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=7)
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     _title(axes, caption)
     return figure
@@ -133,8 +136,15 @@ def _draw_weights(axes: Axes, weights: np.ndarray, labels: list[str]) -> AxesIma
     return axes.imshow(weights, vmin=0, vmax=1, cmap="viridis")
 
 
-def _title(axes: Axes, text: str, size: int = 9) -> None:
-    axes.set_title(text, fontsize=size, parse_math=False)
+def _title(axes: Axes, text: str) -> None:
+    """In as many lines as it takes; a fixed width, since other letters melt into one, such as f and l."""
+    n = int(
+        LETTERS_AN_INCH
+        * axes.get_figure().get_size_inches()[0]
+        * axes.get_subplotspec().get_position(axes.figure).width
+    )
+    lines = [wrapped for line in text.split("\n") for wrapped in textwrap.wrap(line, max(20, n))]
+    axes.set_title("\n".join(lines), fontsize=8, family="monospace", parse_math=False)
 
 
 def _labels(inspection: Inspection) -> list[str]:

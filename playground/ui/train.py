@@ -376,7 +376,7 @@ def _chart_value(key: str, workspace: Workspace, begun: Run | None = None) -> di
         "visitor": key,
         "run": shown.id if shown else f"{PAST}{version}",
         "name": shown.name if shown else current.name,
-        "shipped": current.name if workspace.ships(current) else None,
+        "shipped": current.name if not shown and workspace.ships(current) else None,
         "others": [{"run": run.id, "name": run.name} for run in runs if not run.active and run is not shown],
         "seq": next(_sequence),
     }

@@ -61,12 +61,15 @@ class Visitor:
         expect(self.page.get_by_role("tab", name=tab, exact=True)).to_have_attribute("aria-selected", "true")
 
     def reload(self) -> None:
-        self.go(self.page.url)
+        self._leave(self.page.reload)
 
     def go(self, url: str) -> None:
+        self._leave(lambda: self.page.goto(url))
+
+    def _leave(self, load: Callable[[], object]) -> None:
         """Loads a page anew. Gradio complains of its own connections when its page is left: that is no fault."""
         before = len(self.faults)
-        self.page.goto(url)
+        load()
         self.faults[before:] = [fault for fault in self.faults[before:] if not WHEN_LEFT.search(fault)]
 
     def at(self, elem_id: str) -> Locator:

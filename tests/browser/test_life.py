@@ -1,7 +1,6 @@
 """A head's life in the page: what was kept while a run went on is scrubbed through, played, and moves with the rest."""
 
 import xml.etree.ElementTree as ElementTree
-from itertools import chain
 
 import numpy as np
 import pytest
@@ -55,7 +54,9 @@ def test_the_slider_moves_heads_badges_curve_marker_and_sample(visitor, life):
         expect(section).to_have_attribute("data-at", str(at))
         step = kept.steps[at]
         expect(section.locator(".hl-step")).to_have_text(f"step {step:,}")
-        assert section.locator(".hl-head span").all_text_contents() == list(chain(*kept.head_scores(at).badges))
+        assert section.locator(".hl-head span").all_text_contents() == [
+            f"{layer + 1}.{head + 1} {kept.head_scores(at).badge(layer, head)}" for layer, head in np.ndindex(2, 2)
+        ]
         assert float(section.get_attribute("data-score")) == pytest.approx(kept.head_scores(at).induction[1, 1])
         assert visitor.fact("chart", "marked") == str(step)
         assert samples.inner_text() == f"step {max(1, step // 60 * 60)}"
@@ -124,13 +125,15 @@ def test_the_curves_and_the_heads_of_a_step_can_be_downloaded(visitor, life):
 
 def test_a_keyboard_and_a_reload_reach_it(visitor, life):
     section, kept = life
+    layer, head = np.unravel_index(kept.head_scores(-1).induction.argmax(), (2, 2))  # shown large until one is chosen
+    expect(section.locator("figcaption")).to_contain_text(f"Layer {layer + 1}, Head {head + 1}")
     curve = section.locator(".hl-curve")
     curve.focus()
     for _ in range(3):
         visitor.page.keyboard.press("ArrowLeft")
     expect(section).to_have_attribute("data-at", str(len(kept.steps) - 4))
-    score = f"{kept.head_scores(-4).induction[0, 0]:.2f}"
-    expect(curve).to_have_attribute("aria-label", "induction of Layer 1, Head 1 by step")
+    score = f"{kept.head_scores(-4).induction[layer, head]:.2f}"
+    expect(curve).to_have_attribute("aria-label", f"induction of Layer {layer + 1}, Head {head + 1} by step")
     expect(curve).to_have_attribute("aria-valuetext", f"{score} after {kept.steps[-4]} steps")
     visitor.reload()
     expect(section).to_have_attribute("data-snapshots", str(len(kept.steps)))

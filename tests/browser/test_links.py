@@ -56,6 +56,15 @@ def test_a_link_to_a_step_of_training(visitor, new_visitor, shipped):
     expect(other.own("chart")).to_have_attribute("data-marked", str(step))
 
 
+def test_a_link_takes_its_model_into_use_once(visitor, shipped, tiny_checkpoint):
+    visitor.go(f"{visitor.page.url.split('?')[0]}?{urlencode({'tab': 'checkpoints', 'model': shipped.name})}")
+    visitor.use(tiny_checkpoint)
+    visitor.reload()
+    visitor.expect_model(tiny_checkpoint.name)
+    visitor.go(f"{visitor.page.url.split('?')[0]}?{urlencode({'model': shipped.name})}")
+    visitor.expect_model(shipped.name)
+
+
 @pytest.mark.parametrize(
     "asked",
     [

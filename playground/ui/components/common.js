@@ -1,7 +1,7 @@
 // Shared by every component; stands before its own script.
 
 // Events of the page, by which its parts tell each other what a visitor looks at.
-const RUN_SHOWN = "playground-run"; // {visitor, run, step, state}: of the loss chart, whenever it has heard of its run
+const RUN_SHOWN = "playground-run"; // {visitor, run, shipped, step, state}: of the loss chart, whenever it has heard of its run
 const STEP_SHOWN = "playground-step"; // {run, step}: of a head's life; null is the newest step
 const HEAD_CHOSEN = "playground-head"; // {layer, head}: look at this one
 

@@ -2,7 +2,7 @@
 
 const FRAME_MS = 150; // of the film
 const GRID_HEIGHT = 340; // about as high as the chosen head beside it
-const MARGIN = { left: 30, right: 8, top: 8, bottom: 18 };
+const MARGIN = { left: 30, right: 8, top: 8, bottom: 32 };
 const FONT = "11px system-ui, sans-serif";
 
 const find = (selector) => element.querySelector(selector);
@@ -19,6 +19,7 @@ const state = {
   at: 0, // the snapshot that is shown
   follows: true, // whether a newer one is shown as it comes
   chosen: [0, 0], // the head that is shown large
+  picked: false, // by the visitor; until then it is the one of the highest score
   film: 0,
   linked: false, // whether the address has been followed: from then on it follows
   colours: null,
@@ -51,8 +52,7 @@ async function load() {
   if (state.again || run !== state.run.run) load();
   if (run !== state.run.run) return;
   find(".look-note").textContent = answer.error ?? "";
-  if (answer.error || !answer.steps) return;
-  take(answer);
+  if (answer.steps && (state.life || answer.steps.length)) take(answer); // of a run that has just begun there is nothing
 }
 
 function take(answer) {
@@ -60,11 +60,10 @@ function take(answer) {
   const arrays = { attention: unpack(answer.attention, Uint8Array), scores: unpack(answer.scores, Float32Array) };
   if (first) state.life = { ...answer, ...arrays };
   else append(answer, arrays);
-  section.hidden = !state.life.steps.length;
-  if (section.hidden) return;
+  section.hidden = false;
   slider.max = state.life.steps.length - 1;
   if (first) build();
-  if (first && asked("step") && !state.linked) scrubToAsked();
+  if (first && asked("step") && !state.linked && state.run.shipped) scrubToAsked();
   else if (first || state.follows) showSnapshot(state.life.steps.length - 1);
   else drawCurve();
   showMoments();
@@ -113,6 +112,7 @@ function build() {
 
 function showSnapshot(at) {
   state.at = at;
+  if (!state.picked) state.chosen = highest(find(".hl-score").value);
   slider.value = at;
   const { steps, badges } = state.life;
   const step = `step ${steps[at].toLocaleString("en")}`;
@@ -122,7 +122,7 @@ function showSnapshot(at) {
     const pair = [Number(button.dataset.layer), Number(button.dataset.head)];
     const badge = badges[at][pair[0]][pair[1]];
     paintHead(button.firstChild, pair);
-    button.lastChild.textContent = badge;
+    button.lastChild.textContent = `${pair[0] + 1}.${pair[1] + 1} ${badge}`;
     button.title = button.ariaLabel = badge ? `${headName(pair)}: ${badge} head` : headName(pair);
     button.ariaPressed = String(String(pair) === String(state.chosen));
   }
@@ -130,6 +130,14 @@ function showSnapshot(at) {
   drawCurve();
   tellChart();
   Object.assign(element.dataset, { snapshots: steps.length, step: steps[at], at });
+}
+
+// The head whose score is the highest at the end.
+function highest(name) {
+  const { layers, heads, steps } = state.life;
+  const pairs = Array.from({ length: layers * heads }, (_, i) => [Math.floor(i / heads), i % heads]);
+  const scoreOf = (pair) => scoreAt(steps.length - 1, name, pair);
+  return pairs.reduce((best, pair) => (scoreOf(pair) > scoreOf(best) ? pair : best));
 }
 
 function showChosen() {
@@ -153,7 +161,7 @@ function tellChart() {
   state.linked = true;
   if (step === state.told) return;
   state.told = step;
-  putIntoAddress({ step });
+  putIntoAddress({ step: state.run.shipped ? step : null }); // nobody else has the steps of a visitor's own run
   document.dispatchEvent(new CustomEvent(STEP_SHOWN, { detail: { run: state.run.run, step } }));
 }
 
@@ -229,18 +237,21 @@ function drawAxes(context, canvas, plot, quiet) {
   for (const tick of [0, 0.5, 1]) context.fillText(tick, MARGIN.left - 6, plot.y(tick));
   context.textBaseline = "bottom";
   context.textAlign = "center";
+  context.fillText("step (logarithmic)", canvas.clientWidth / 2, canvas.clientHeight);
   const last = state.life.steps.at(-1);
   let free = 0;
   for (const tick of [0, 1, 10, 100, 1000, 10000, 100000].filter((step) => step < last).concat(last)) {
     const x = Math.min(plot.x(tick), canvas.clientWidth - 18);
     if (x < free) continue;
-    context.fillText(tick.toLocaleString("en"), x, canvas.clientHeight);
+    context.fillText(tick.toLocaleString("en"), x, canvas.clientHeight - 15);
     free = x + 40;
   }
   const clear = find(".hl-score").value === "uniform" ? section.dataset.even : section.dataset.clear;
   const ends = [MARGIN.left, canvas.clientWidth - MARGIN.right];
   for (const y of [0, 1]) stroke(context, quiet, 0.5, [], ends.map((x) => [x, plot.y(y)]));
   stroke(context, quiet, 1, [4, 4], ends.map((x) => [x, plot.y(clear)]));
+  context.textAlign = "left";
+  context.fillText(`from ${clear} on a badge`, MARGIN.left + 4, plot.y(clear) - 3);
 }
 
 function drawLine(context, plot, name, pair, colour, width) {
@@ -281,7 +292,7 @@ function showMoments() {
 
 function jumpTo(pair, badge, at) {
   stopFilm();
-  state.chosen = pair;
+  Object.assign(state, { chosen: pair, picked: true });
   find(".hl-score").value = badge;
   scrubTo(at);
 }
@@ -315,11 +326,11 @@ slider.addEventListener("input", () => {
   scrubTo(Number(slider.value));
 });
 find(".hl-play").addEventListener("click", playOrStop);
-find(".hl-score").addEventListener("change", drawCurve);
+find(".hl-score").addEventListener("change", () => showSnapshot(state.at));
 find(".hl-grid").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  state.chosen = [Number(button.dataset.layer), Number(button.dataset.head)];
+  Object.assign(state, { chosen: [Number(button.dataset.layer), Number(button.dataset.head)], picked: true });
   showSnapshot(state.at);
 });
 find(".hl-curve").addEventListener("click", (event) => {

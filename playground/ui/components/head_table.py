@@ -12,8 +12,8 @@ TEMPLATE = """
   <summary>What each head is for</summary>
   <p class="look-note" role="status"></p>
   <div class="look-body" hidden>
-    <p>Measured on random tokens that are repeated once: what they mean tells a head little about where to look, where
-      they stand and stood before tells it more. Of its attention a head gives so much to</p>
+    <p>Measured on random tokens, and then the same tokens again: what they mean tells a head nothing, only where they
+      stand. Each column is the share of its attention that a head gives to</p>
     <dl>
       <dt>previous</dt><dd>the token before</dd>
       <dt>first</dt><dd>the first token of all, where many a head looks that finds nothing else</dd>

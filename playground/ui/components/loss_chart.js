@@ -144,8 +144,9 @@ function receive(reply) {
 }
 
 function tellRun() {
-  const { state, step } = latest;
-  document.dispatchEvent(new CustomEvent(RUN_SHOWN, { detail: { visitor: value.visitor, run: value.run, state, step } }));
+  const { visitor, run, shipped } = value;
+  const detail = { visitor, run, shipped: Boolean(shipped), state: latest.state, step: latest.step };
+  document.dispatchEvent(new CustomEvent(RUN_SHOWN, { detail }));
 }
 
 function whatIsDrawn() {

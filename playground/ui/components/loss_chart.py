@@ -63,7 +63,7 @@ def loss_chart(poll: Callable[[list], dict], figure: Callable[[list], dict], **k
 
     The value is None before the first run, then
     `{"visitor": str, "run": str, "name": str, "shipped": str | None, "others": [{"run": str, "name": str}, …],
-    "seq": int}`; `shipped` is the model in use if every visitor has it, so that a link can name it;
+    "seq": int}`; `shipped` is the model that is shown if every visitor has it, so that a link can name it;
     `others` are earlier runs to compare with, and a new `seq` makes the page ask again after a run came to an end.
 
     `poll` must be a plain function of this very name, since the page calls `server.poll`. It gets
