@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 
 from playground.checkpoint import TrainStep
 from playground.corpus import References
-from playground.embeddings import TokenMap
+from playground.embeddings import PositionTable, Rotations, TokenMap
 from playground.inspection import Inspection
 from playground.life import LEVELS, Life
 from playground.model import causal_mask
@@ -111,6 +111,40 @@ def token_map_figure(tokens: TokenMap, texts: Sequence[str], caption: str) -> Fi
     axes.set(xlabel=f"1st component: {first}", ylabel=f"2nd component: {second}")
     axes.set_aspect("equal", "datalim")
     _title(axes, f"Token embeddings\n{caption}")
+    return figure
+
+
+def positions_figure(places: PositionTable | Rotations, caption: str) -> Figure:
+    """What tells positions apart, a row each, and beside it how alike every two of them are."""
+    rotations = isinstance(places, Rotations)
+    table = np.cos(places.angles) if rotations else places.vectors  # (T, hs/2) or (T, C)
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    largest = np.abs(table).max()
+    picture = left.imshow(table, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
+    figure.colorbar(picture, ax=left, shrink=0.7)
+    left.set(xlabel="pair of numbers" if rotations else "number", ylabel="position")
+    _title(left, "Cosine of the angle by which a pair is turned" if rotations else "What is added to the embeddings")
+    picture = right.imshow(places.similarity, cmap="RdBu_r", vmin=-1, vmax=1)
+    figure.colorbar(picture, ax=right, shrink=0.7)
+    right.set(xlabel="position", ylabel="position")
+    _title(right, "How alike two positions are")
+    figure.suptitle(caption, fontsize=9, parse_math=False)
+    return figure
+
+
+def next_token_figure(texts: Sequence[str], probs: np.ndarray, uncut: np.ndarray, caption: str) -> Figure:
+    """The likeliest next tokens with their probabilities (n,), and those at temperature 1 with nothing cut."""
+    figure = Figure(figsize=(6, 0.8 + 0.3 * len(texts)), layout="constrained")
+    axes = figure.subplots()
+    rows = range(len(texts))
+    axes.barh(rows, uncut, fill=False, edgecolor="0.5", label="at temperature 1, nothing cut")
+    axes.barh(rows, probs, color=ORANGE, alpha=0.8, label="with these settings")
+    axes.set_yticks(rows, [visible(text) for text in texts], family="monospace", parse_math=False)
+    axes.invert_yaxis()
+    axes.set(xlabel="probability")
+    axes.legend(frameon=False, fontsize=7)
+    _title(axes, f"The next token\n{caption}")
     return figure
 
 

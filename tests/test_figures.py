@@ -7,17 +7,27 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from handmade import random_checkpoint
 from matplotlib.text import Text
 
 from playground.checkpoint import TrainStep
 from playground.config import ModelConfig
 from playground.corpus import References
-from playground.embeddings import TokenMap
-from playground.figures import attention_figure, life_figure, loss_figure, mask_figure, to_bytes, token_map_figure
+from playground.embeddings import TokenMap, positions
+from playground.figures import (
+    attention_figure,
+    life_figure,
+    loss_figure,
+    mask_figure,
+    next_token_figure,
+    positions_figure,
+    to_bytes,
+    token_map_figure,
+)
 from playground.inspection import Inspection
 from playground.life import begin_life, look
 from playground.model import GPT, Trace
-from playground.tokenizer import Token
+from playground.tokenizer import CharTokenizer, Token
 
 
 @pytest.fixture
@@ -110,3 +120,20 @@ def test_tokens_stand_at_their_places():
     ]
     assert axes.get_xlabel() == "1st component: 50.0 % of the variance"
     to_bytes(figure, "svg")
+
+
+@pytest.mark.parametrize("position", ["learned", "rotary"])
+def test_positions_are_drawn_beside_their_likeness(position):
+    places = positions(random_checkpoint(CharTokenizer.train("abc"), position=position))
+    table, likeness = (axes.images[0].get_array() for axes in positions_figure(places, "caption").axes[:2])
+    expected = np.cos(places.angles) if position == "rotary" else places.vectors
+    np.testing.assert_allclose(table, expected)
+    np.testing.assert_allclose(likeness, places.similarity)
+
+
+def test_bars_are_as_long_as_the_probabilities():
+    probs, uncut = np.array([0.7, 0.3, 0.0]), np.array([0.5, 0.3, 0.2])
+    axes = next_token_figure(["a", "$\\frac{$", "\n"], probs, uncut, "caption").axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [*uncut, *probs]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "$\\frac{$", "↵"]
+    to_bytes(axes.figure, "png")

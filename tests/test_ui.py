@@ -26,7 +26,7 @@ from playground.corpus import Text, split
 from playground.embeddings import Rotations, TokenMap, neighbours, positions, token_map
 from playground.errors import BadInput
 from playground.evaluation import evaluate
-from playground.generation import MAX_PROMPT, Sampling, next_logits, stream_generate
+from playground.generation import MAX_PROMPT, Sampling, next_logits, next_token_probs, stream_generate
 from playground.heads import head_scores
 from playground.inspection import Inspection, head_stages, inspect, logit_lens
 from playground.settings import Settings
@@ -123,7 +123,7 @@ def test_the_tokenizer_tab_shows_the_beginning_of_a_large_vocabulary_and_says_so
 
 
 def test_the_bars_have_the_texts_of_the_likeliest_tokens_alone(tiny_checkpoint):
-    sent = generate._distribution(tiny_checkpoint, "the", 1.0, 0, 1.0)
+    sent = generate._distribution("key", tiny_checkpoint, "the", 1.0, 0, 1.0)
     logits = np.frombuffer(base64.b64decode(sent["logits"]), dtype="<f4")
     assert len(logits) == tiny_checkpoint.config.vocab_size
     likeliest = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[:12]
@@ -131,8 +131,8 @@ def test_the_bars_have_the_texts_of_the_likeliest_tokens_alone(tiny_checkpoint):
 
 
 def test_a_distribution_of_a_prompt_that_says_nothing_is_empty(tiny_checkpoint):
-    assert generate._distribution(tiny_checkpoint, "", 1.0, 0, 1.0) is None
-    assert generate._distribution(tiny_checkpoint, "Ω", 1.0, 0, 1.0) is None
+    assert generate._distribution("key", tiny_checkpoint, "", 1.0, 0, 1.0) is None
+    assert generate._distribution("key", tiny_checkpoint, "Ω", 1.0, 0, 1.0) is None
 
 
 def test_the_plan_says_what_stands_in_the_way_before_anything_starts(small_recipe, host):
@@ -294,6 +294,25 @@ def test_the_polls_of_a_run_make_up_its_whole_curve(poll, small_text, small_reci
     assert [point[:4] for point in points] == [[s.step, s.train_loss, s.learning_rate, s.grad_norm] for s in history]
     assert [point[4] for point in points] == pytest.approx(smooth([s.train_loss for s in history], 0))
     assert evaluated == [[s.step, s.val_loss, s.sample] for s in history if s.val_loss is not None]
+
+
+def test_the_figure_of_the_bars_is_drawn_with_their_settings(site, key, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(generate, "pack_figure", lambda name, kind, draw: drawn.append((name, kind, draw)) or {})
+    figure, checkpoint = generate._figure(site), site.workspace(key).current
+    assert figure([key, "the", [0.5, 3, 1], "svg"]) == {}
+    (name, kind, draw), logits = drawn[0], next_logits(checkpoint.model, checkpoint.tokenizer.encode("the"))
+    texts, probs, uncut, caption = draw(SimpleNamespace(next_token_figure=lambda *given: given))
+    assert (name, kind) == ("next-token", "svg") and len(texts) == 12
+    order = logits.argsort(descending=True, stable=True)[:12]
+    assert texts == [checkpoint.tokenizer.token_text(i) for i in order]
+    np.testing.assert_allclose(probs, next_token_probs(logits, Sampling(0.5, 3))[order], atol=1e-9)
+    np.testing.assert_allclose(uncut, logits.double().softmax(-1)[order], atol=1e-6)
+    assert "“the”" in caption and "temperature 0.5, top-k 3, top-p 1" in caption
+    assert figure([key, "the", [1, 10**6, 1], "png"]) == {}  # more than there are cuts nothing
+    for settings in ([], [1, 0], ["1", 0, 1], [1, None, 1], [1, 0, 7], [9, 0, 1], [1, 0.5, 1], [None, 0, 1]):
+        assert figure([key, "the", settings, "png"])["error"].endswith(".")
+    assert "prompt is empty" in figure([key, "", [1, 0, 1], "png"])["error"]
 
 
 # --- A head's life ----------------------------------------------------------------------------------------------------

@@ -31,10 +31,15 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
             found = neighbours(checkpoint, id)
         return pack_neighbours(found, checkpoint.tokenizer)
 
-    @answer(str, str)
-    def figure(key, kind):
+    @answer(str, str, str)
+    def figure(key, what, kind):
         shown = inspections.get(key)
         checkpoint = shown.checkpoint
+        if what == "positions":
+            places = positions(checkpoint)
+            if places is None:
+                raise BadInput("This model has no positions to draw: only the mask tells it the order.")
+            return pack_figure("positions", kind, lambda figures: figures.positions_figure(places, shown.caption))
         with site.visit():
             tokens = token_map(checkpoint)
         texts = [checkpoint.tokenizer.token_text(i) for i in range(len(tokens.points))]

@@ -2,21 +2,26 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import fields, replace
 
 import gradio as gr
+import numpy as np
 
 from playground.checkpoint import Checkpoint
+from playground.config import is_whole
 from playground.errors import BadInput
 from playground.generation import (
     GenerationStep,
     Sampling,
     encode_prompt,
     next_logits,
+    next_token_probs,
     stream_generate,
 )
 from playground.tokenizer import without_surrogates
-from playground.ui.components.next_token import FOLLOW_SETTINGS, next_token, pack_next
-from playground.ui.site import QUIET, Site, Tab, fitting_prompt, tell, unless_same
+from playground.ui.components.downloads import pack_figure
+from playground.ui.components.next_token import FOLLOW_SETTINGS, ROWS, next_token, pack_next
+from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, shortened, tell, unless_same
 from playground.workspaces import Workspace
 
 YIELD_SECONDS = 0.05  # the page shows about twenty updates a second; more only cost
@@ -58,7 +63,7 @@ def build(site: Site) -> Tab:
                     0, label="Seed", precision=0, info="same, same text", elem_id="sampling-seed", min_width=90
                 )
             gr.Markdown("**The next token after the prompt**")
-            bars = next_token(elem_id="next-token")
+            bars = next_token(_figure(site), elem_id="next-token")
 
     settings = [temperature, top_k, top_p]
 
@@ -77,7 +82,7 @@ def build(site: Site) -> Tab:
     @tell
     def follow(key, prompt, temperature, top_k, top_p):
         with site.visit():
-            return _distribution(site.workspace(key).current, prompt, temperature, top_k, top_p)
+            return _distribution(key, site.workspace(key).current, prompt, temperature, top_k, top_p)
 
     writing = gr.on(
         [write.click, prompt.submit],
@@ -103,7 +108,7 @@ def build(site: Site) -> Tab:
 
     def show(_: Workspace, checkpoint: Checkpoint, key, prompt, temperature, top_k, top_p):
         fitting = fitting_prompt(checkpoint, prompt, longest=5)  # the shorter, the more is open
-        return [unless_same(fitting, prompt), _distribution(checkpoint, fitting, temperature, top_k, top_p)]
+        return [unless_same(fitting, prompt), _distribution(key, checkpoint, fitting, temperature, top_k, top_p)]
 
     return Tab([site.visitor, prompt, *settings], [prompt, bars], show)
 
@@ -118,7 +123,9 @@ def _burst(steps: Iterator[GenerationStep]) -> tuple[str, bool]:
     return text, False
 
 
-def _distribution(checkpoint: Checkpoint, prompt: str, temperature: float, top_k: int, top_p: float) -> dict | None:
+def _distribution(
+    key: str, checkpoint: Checkpoint, prompt: str, temperature: float, top_k: int, top_p: float
+) -> dict | None:
     """What the bars show; nothing while the prompt holds nothing that the model knows."""
     try:
         ids = encode_prompt(checkpoint.tokenizer, prompt)
@@ -127,4 +134,30 @@ def _distribution(checkpoint: Checkpoint, prompt: str, temperature: float, top_k
     logits = next_logits(checkpoint.model, ids).numpy()
     top_k = max(0, min(top_k or 0, len(logits)))  # beyond either nothing is cut
     token_text = checkpoint.tokenizer.token_text
-    return pack_next(logits, token_text, temperature, top_k, top_p, without_surrogates(prompt))
+    return pack_next(logits, token_text, temperature, top_k, top_p, without_surrogates(prompt), key)
+
+
+def _figure(site: Site):
+    @answer(str, str, list, str)
+    def figure(key, prompt, settings, kind):
+        if len(settings) != len(fields(Sampling)):
+            raise BadInput("The page asked for a figure of nothing: reload it.")
+        checkpoint, sampling = site.workspace(key).current, Sampling(*settings)
+        vocab_size = checkpoint.config.vocab_size
+        if is_whole(sampling.top_k):  # as for the bars: beyond the vocabulary nothing is cut
+            sampling = replace(sampling, top_k=max(0, min(sampling.top_k, vocab_size)))
+        sampling.validate(vocab_size)
+        with site.visit():
+            logits = next_logits(checkpoint.model, encode_prompt(checkpoint.tokenizer, prompt))
+        uncut, probs = (next_token_probs(logits, chosen).numpy() for chosen in (Sampling(), sampling))
+        likeliest = np.argsort(-uncut, kind="stable")[:ROWS]
+        texts = [checkpoint.tokenizer.token_text(int(i)) for i in likeliest]
+        cuts = f"temperature {sampling.temperature:g}, top-k {sampling.top_k:g}, top-p {sampling.top_p:g}"
+        caption = f"{checkpoint.name}, step {checkpoint.step:,}, “{shortened(prompt)}”\n{cuts}"
+        return pack_figure(
+            "next-token",
+            kind,
+            lambda figures: figures.next_token_figure(texts, probs[likeliest], uncut[likeliest], caption),
+        )
+
+    return figure

@@ -166,7 +166,7 @@ class Visitor:
     def download(self, elem_id: str, button: str) -> tuple[str, bytes]:
         """The name and the bytes of a file that a button downloads."""
         with self.page.expect_download() as download:
-            self.at(elem_id).get_by_role("button", name=button).click()
+            self.at(elem_id).get_by_role("button", name=button).first.click()
         return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
     def download_checkpoint(self) -> tuple[bytes, Checkpoint]:

@@ -328,7 +328,7 @@ const ALIKE = {
 
 function showPositions(positions) {
   const kind = positions?.kind ?? "none";
-  find(".em-heats").hidden = !positions;
+  find(".em-heats").hidden = find(".em-positions").hidden = !positions;
   find(".em-turn").hidden = kind !== "rotary";
   find(".em-places").textContent = WORDS[kind] + (positions ? thinning(positions) : "");
   if (!positions) return;
@@ -423,6 +423,8 @@ find("tbody").addEventListener("click", (event) => {
 });
 onTheme(paint);
 new ResizeObserver(paint).observe(find(".em-stage"));
-offerFigure(find(".figure-buttons"), (kind) => server.figure([props.value.id, kind]));
+for (const place of element.querySelectorAll(".figure-buttons")) {
+  offerFigure(place, (kind) => server.figure([props.value.id, place.dataset.what, kind]));
+}
 watch("value", load);
 load();

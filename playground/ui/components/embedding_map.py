@@ -35,7 +35,7 @@ TEMPLATE = """
           <span class="em-part"><i></i>part of a character, or unknown</span>
           <span class="em-prompt"><i></i>in the prompt</span>
         </p>
-        <div class="figure-buttons"></div>
+        <div class="figure-buttons" data-what="tokens"></div>
       </section>
       <section class="em-beside" aria-label="Nearest neighbours">
         <label class="look-choose">Find a token <input class="em-search" type="search" maxlength="64"></label>
@@ -56,6 +56,7 @@ TEMPLATE = """
       <label>Position <input class="em-position" type="range" min="0" value="0"> <output></output></label>
       <div class="em-dials" role="img"></div>
     </div>
+    <div class="figure-buttons em-positions" data-what="positions"></div>
     <div class="em-heats">
       <figure class="hm em-table"></figure>
       <figure class="hm em-similarity"></figure>
@@ -69,8 +70,8 @@ def embedding_map(embeddings: Callable, nearest: Callable, figure: Callable, **k
     """The component, closed at first. Its value is what the tab looks at (see attention.py), or None.
 
     While it is open it asks `embeddings(id)` for `pack_map(...) | {"positions": pack_positions(...)}`, and
-    `nearest([id, token id])` for `pack_neighbours(...)` of the token that is pointed at; `figure([id, kind])` is
-    the map as a PNG or SVG file. Each may return `{"error": sentence}`.
+    `nearest([id, token id])` for `pack_neighbours(...)` of the token that is pointed at; `figure([id, what, kind])`
+    is the map ("tokens") or the heat maps ("positions") as a PNG or SVG file. Each may return `{"error": sentence}`.
 
     On its element stand the facts that tests read: data-drawn, the number of tokens on the map, and data-chosen, the
     id of the one whose neighbours are listed; on a heat map's readout data-row, -column and -value.

@@ -81,5 +81,9 @@ function draw() {
   update(value);
 }
 
+offerFigure(find(".figure-buttons"), (kind) => {
+  const { visitor, prompt, temperature, top_k, top_p } = props.value;
+  return server.figure([visitor, prompt, [temperature, top_k ?? 0, top_p], kind]);
+});
 watch("value", draw);
 draw();

@@ -15,6 +15,7 @@ TEMPLATE = """
   <p class="prompt"></p>
   <ol class="rows"></ol>
   <p class="summary" role="status"></p>
+  <div class="figure-buttons"></div>
   <p class="legend">
     <span><i class="now"></i>with these settings</span>
     <span><i class="uncut"></i>at temperature 1, nothing cut</span>
@@ -31,12 +32,14 @@ ROWS = 12
 _seq = itertools.count(1)
 
 
-def next_token(**kwargs) -> gr.HTML:
+def next_token(figure: Callable[[list], dict], **kwargs) -> gr.HTML:
     """A `gr.HTML` whose value is None or what `pack_next` returns.
 
     The value holds the logits, so a new temperature, top-k or top-p is a new picture without the model or the server.
+    For a file, `figure` gets `[visitor, prompt, [temperature, top_k, top_p], kind]` (from the browser, so not to be
+    trusted) and returns the bars as a PNG or SVG, or `{"error": sentence}`.
     """
-    return component("next_token", TEMPLATE, "distribution", **kwargs)
+    return component("next_token", TEMPLATE, "distribution", "figure", server_functions=[figure], **kwargs)
 
 
 def pack_next(
@@ -46,8 +49,9 @@ def pack_next(
     top_k: int,
     top_p: float,
     prompt: str,
+    visitor: str,
 ) -> dict:
-    """The logits after `prompt` (V,), how a token is shown, and the settings.
+    """The logits after `prompt` (V,), how a token is shown, the settings, and whose page it is.
 
     `temperature` 0 is greedy, `top_k` 0 keeps all, `top_p` 1 keeps all.
     """
@@ -61,5 +65,6 @@ def pack_next(
         "top_k": top_k,
         "top_p": top_p,
         "prompt": prompt,
+        "visitor": visitor,
         "seq": next(_seq),  # which forward pass: the page keeps its rows while it stays the same
     }

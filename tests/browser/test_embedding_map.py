@@ -96,7 +96,7 @@ def test_arrow_keys_go_to_the_next_token_in_their_direction(visitor, tiny_checkp
     (e,) = tiny_checkpoint.tokenizer.encode("e")
     expect(part).to_have_attribute("data-chosen", str(e))
     points = token_map(tiny_checkpoint).points
-    part.get_by_label("Download this figure as PNG").focus()
+    part.get_by_label("Download this figure as PNG").first.focus()
     visitor.page.keyboard.press("Shift+Tab")
     expect(part.locator(".em-light")).to_be_focused()
     at = e
