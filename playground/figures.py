@@ -121,11 +121,13 @@ def positions_figure(places: PositionTable | Rotations, caption: str) -> Figure:
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     largest = np.abs(table).max()
-    picture = left.imshow(table, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
+    T, width = table.shape
+    place = (0.5, width + 0.5, T + 0.5, 0.5)  # counted from 1, as on the page
+    picture = left.imshow(table, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", extent=place)
     figure.colorbar(picture, ax=left, shrink=0.7)
     left.set(xlabel="pair of numbers" if rotations else "number", ylabel="position")
     _title(left, "Cosine of the angle by which a pair is turned" if rotations else "What is added to the embeddings")
-    picture = right.imshow(places.similarity, cmap="RdBu_r", vmin=-1, vmax=1)
+    picture = right.imshow(places.similarity, cmap="RdBu_r", vmin=-1, vmax=1, extent=(0.5, T + 0.5, T + 0.5, 0.5))
     figure.colorbar(picture, ax=right, shrink=0.7)
     right.set(xlabel="position", ylabel="position")
     _title(right, "How alike two positions are")

@@ -557,7 +557,7 @@ def test_a_setting_that_only_a_forger_can_choose_is_named(server, strike, attack
     problems = [control["info"] for control in outputs[2:] if "problem" in control["elem_classes"]]
     assert len(problems) == 2 and all("None is not one of" in problem for problem in problems)
     values[places["built-in"]] = "stories"
-    assert "tokenizer: None is not one of" in strike(server.named("begin")["id"], values)[1]
+    assert "tokenizer: None is not one of" in strike(server.named("begin")["id"], [*values, ""])[1]
 
 
 def test_whoever_leaves_in_the_middle_does_no_harm(server):

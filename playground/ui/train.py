@@ -157,7 +157,7 @@ def build(site: Site) -> Tab:
     def begin(key, kind, name, paste, upload, tune, *values):
         *values, probe = values
         workspace, recipe = site.workspace(key), _recipe(dict(zip(controls, values, strict=True)))
-        recipe = replace(recipe, probe=without_surrogates(probe)[:MAX_PROBE])
+        recipe = replace(recipe, probe=without_surrogates(probe or "")[:MAX_PROBE])
         base = workspace.current if tune else None
         run = workspace.start(_text(kind, name, paste, upload), recipe, base)
         return [_chart_value(key, workspace, run), recipe.train.learning_rate, *_button_states(workspace)]

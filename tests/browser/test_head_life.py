@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from playground.checkpoint import Checkpoint
+from playground.config import ModelConfig, Recipe, TrainConfig
+from playground.corpus import Text
+from playground.generation import write_sample
 from playground.life import snapshot_steps
+from playground.training import make_trainer, train
 
 pytestmark = pytest.mark.browser
 
@@ -20,21 +25,41 @@ DRAWN = """(canvas) => {
 }"""
 
 
+@pytest.fixture(scope="module")
+def watched(small_text: Text) -> Checkpoint:
+    """A model whose heads were watched while it learned."""
+    model = ModelConfig(n_layer=2, n_head=2, n_embd=16, block_size=16)
+    settings = TrainConfig(max_iters=STEPS, batch_size=4, eval_interval=60)
+    recipe = Recipe("Test", "char", 300, model, settings, probe="the goose")
+    trainer = make_trainer(small_text, recipe, sampler=write_sample, device="cpu")
+    for _ in train(trainer):
+        pass
+    return trainer.checkpoint("Watched", trainer.val_loss())
+
+
 @pytest.fixture
-def life(visitor, small_text):
-    """The part of the page, and the snapshots of the run that it shows."""
+def life(visitor, watched):
+    """The part of the page, and the snapshots of the model that it shows."""
+    visitor.use(watched)
     visitor.open("Train")
+    expect(visitor.own("life")).to_have_attribute("data-snapshots", str(len(watched.life.steps)))
+    return visitor.own("life"), watched.life
+
+
+def test_a_run_is_watched_while_it_goes_on(visitor, small_text):
     visitor.paste_text(small_text.text)
     visitor.set_up(**(visitor.TINY | {"n_layer": 2, "max_iters": STEPS, "eval_interval": 60}))
     visitor.fill("probe", "the goose")
     visitor.start()
-    expect(visitor.own("life").locator(".hl")).to_be_visible()
+    expect(visitor.own("life").locator(".hl-tokens")).to_have_text("the·goose")
     visitor.expect_state("finished")
-    visitor.expect_model("The pasted text")
-    expect(visitor.own("life")).to_have_attribute("data-snapshots", str(len(snapshot_steps(STEPS, TOKENS))))
+    steps = snapshot_steps(STEPS, TOKENS)
+    expect(visitor.own("life")).to_have_attribute("data-snapshots", str(len(steps)))
     _, checkpoint = visitor.download_checkpoint()
+    assert checkpoint.life.steps == steps
     visitor.open("Train")
-    return visitor.own("life"), checkpoint.life
+    visitor.reload()
+    expect(visitor.own("life")).to_have_attribute("data-snapshots", str(len(steps)))
 
 
 def scrub(section, at: int) -> None:
@@ -123,7 +148,7 @@ def test_the_curves_and_the_heads_of_a_step_can_be_downloaded(visitor, life):
         assert name == f"{expected}.svg" and ElementTree.fromstring(svg).tag.endswith("svg")
 
 
-def test_a_keyboard_and_a_reload_reach_it(visitor, life):
+def test_a_keyboard_reaches_it(visitor, life):
     section, kept = life
     layer, head = np.unravel_index(kept.head_scores(-1).induction.argmax(), (2, 2))  # shown large until one is chosen
     expect(section.locator("figcaption")).to_contain_text(f"Layer {layer + 1}, Head {head + 1}")
@@ -135,5 +160,3 @@ def test_a_keyboard_and_a_reload_reach_it(visitor, life):
     score = f"{kept.head_scores(-4).induction[layer, head]:.2f}"
     expect(curve).to_have_attribute("aria-label", f"induction of Layer {layer + 1}, Head {head + 1} by step")
     expect(curve).to_have_attribute("aria-valuetext", f"{score} after {kept.steps[-4]} steps")
-    visitor.reload()
-    expect(section).to_have_attribute("data-snapshots", str(len(kept.steps)))

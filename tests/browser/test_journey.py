@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 SMALL = PRESETS["small"]
 TRAINING = 240_000  # ms; "10 seconds" on an idle machine with two cores
 PROMPT = "ROMEO:\nI love"
+LENGTH = 3_000  # tokens: the page shows what is written in pieces of a twentieth of a second
 
 # Notes every length that the generated text has on its way.
 WATCH_TEXT = """() => {
@@ -113,9 +114,11 @@ def see_tokens(visitor) -> None:
 def generate(visitor, checkpoint) -> str:
     visitor.open("Generate")
     visitor.fill("prompt", PROMPT)
-    visitor.fill("length", 300)
+    visitor.fill("length", LENGTH)
     first = write(visitor, seed=7)
-    assert first == PROMPT + "".join(step.text for step in stream_generate(checkpoint, PROMPT, 300, Sampling(0.8), 7))
+    assert first == PROMPT + "".join(
+        step.text for step in stream_generate(checkpoint, PROMPT, LENGTH, Sampling(0.8), 7)
+    )
     assert write(visitor, seed=8) != first
     assert write(visitor, seed=7) == first
     return first
@@ -126,7 +129,7 @@ def write(visitor, seed: int) -> str:
     visitor.fill("sampling-seed", seed)
     visitor.page.evaluate(WATCH_TEXT)
     visitor.at("generate").click()
-    whole = len(PROMPT) + 300
+    whole = len(PROMPT) + LENGTH
 
     def lengths() -> list[int]:
         return visitor.page.evaluate("[...window.lengths].filter(Boolean)")
@@ -148,7 +151,7 @@ def bring_back(visitor, data: bytes, checkpoint, text: str) -> None:
     visitor.expect_model("tinyshakespeare.txt (2)")
     visitor.open("Generate")
     visitor.fill("prompt", PROMPT)
-    visitor.fill("length", 300)
+    visitor.fill("length", LENGTH)
     visitor.expect_bars(checkpoint, PROMPT, Sampling(0.8))
     assert visitor.bars() == before
     assert write(visitor, seed=7) == text
