@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from playground.checkpoint import TrainStep
 from playground.corpus import References
 from playground.embeddings import PositionTable, Rotations, TokenMap
-from playground.inspection import Inspection
+from playground.inspection import Inspection, averaged
 from playground.life import LEVELS, Life
 from playground.model import causal_mask
 from playground.tokenizer import visible
@@ -148,12 +148,6 @@ def next_token_figure(texts: Sequence[str], probs: np.ndarray, uncut: np.ndarray
     axes.legend(frameon=False, fontsize=7)
     _title(axes, f"The next token\n{caption}")
     return figure
-
-
-def averaged(weights: np.ndarray, layer: int | None, head: int | None) -> np.ndarray:
-    """Of weights (L, nh, T, T) those of one head (T, T); None averages over the layer's heads, or over all layers."""
-    weights = weights[slice(layer, None if layer is None else layer + 1)]  # (layers, nh, T, T)
-    return weights[:, slice(head, None if head is None else head + 1)].mean(axis=(0, 1))
 
 
 def to_bytes(figure: Figure, kind: str) -> bytes:

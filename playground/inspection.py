@@ -44,6 +44,12 @@ def attention_weights(checkpoint: Checkpoint, ids: list[int]) -> np.ndarray:
     return _by_layer(_traced(checkpoint, ids, "attention")[0])
 
 
+def averaged(weights: np.ndarray, layer: int | None, head: int | None) -> np.ndarray:
+    """Of weights (L, nh, T, T) those of one head (T, T); None averages over the layer's heads, or over all layers."""
+    weights = weights[slice(layer, None if layer is None else layer + 1)]  # (layers, nh, T, T)
+    return weights[:, slice(head, None if head is None else head + 1)].mean(axis=(0, 1))
+
+
 def _by_layer(trace: Trace) -> np.ndarray:
     return torch.cat(trace.attention).numpy()  # (L, nh, T, T): the batch of 1 makes way for the layers
 

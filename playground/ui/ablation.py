@@ -15,7 +15,7 @@ from playground.errors import BadInput
 from playground.generation import SAMPLE_TOKENS, Sampling, generate_ids, next_logits
 from playground.heads import TOO_LARGE
 from playground.inspection import attention_weights
-from playground.ui.components.attention_map import AVERAGE
+from playground.ui.components.attention_map import none_for_average
 from playground.ui.components.downloads import pack_figure
 from playground.ui.components.mask_view import pack_mask
 from playground.ui.components.switches import MLP, pack_next_tokens
@@ -103,7 +103,7 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
         shown.check(layer, head)
         with site.visit():
             free = attention_weights(unmask(shown.checkpoint), shown.ids)
-        picked = [None if i == AVERAGE else i for i in (layer, head)]
+        picked = none_for_average(layer, head)
         return pack_figure(
             f"mask-{shown.place_name(layer, head)}",
             kind,

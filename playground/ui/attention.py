@@ -9,7 +9,7 @@ from playground.errors import BadInput
 from playground.inspection import Inspection, inspect
 from playground.tokenizer import without_surrogates
 from playground.ui import ablation, closer, embeddings
-from playground.ui.components.attention_map import AVERAGE, attention_map, pack_grid, pack_head
+from playground.ui.components.attention_map import attention_map, none_for_average, pack_grid, pack_head
 from playground.ui.components.downloads import downloads, pack_figure
 from playground.ui.components.embedding_map import embedding_map
 from playground.ui.components.facts import facts, pack_facts
@@ -119,7 +119,7 @@ def _figure_file(inspections: Inspections):
                 shown.check(layer, head)
             case _:
                 raise BadInput(NOTHING_PICKED)
-        picked = [None if i == AVERAGE else i for i in (layer, head)]
+        picked = none_for_average(layer, head)
         return pack_figure(
             f"attention-{shown.place_name(layer, head)}",
             kind,

@@ -35,22 +35,10 @@ CSS = Path(__file__).with_name("page.css").read_text()
 M_ARENA_MAX = -8  # of glibc's malloc.h
 PREPARE_AFTER = 5.0  # seconds; a visitor who waits for the page to start comes first
 SECONDS_TO_LEAVE = 4.5  # from the order to end to the end; a Space waits longer, a host that is asked for 5 does not
-# Before all else: a link's model is taken into use when the link is followed, not each time that the page is reloaded.
-HEAD = """<script>
-if (performance.getEntriesByType("navigation")[0]?.type !== "navigate") {
-  const url = new URL(location.href);
-  url.searchParams.delete("model");
-  history.replaceState(history.state, "", url);
-}
-</script>"""
+HEAD = f"<script>{Path(__file__).with_name('page.js').read_text()}</script>"
 # The js of a tab's event; what else a link says is put into the address by the parts that show it. Gradio sends the
 # event of the first tab also when the page opens, before the link has been followed.
-PUT_TAB_INTO_ADDRESS = """() => {{
-  if (!document.body.dataset.linked) return;
-  const url = new URL(location.href);
-  url.searchParams.set("tab", "{}");
-  history.replaceState(history.state, "", url);
-}}"""
+PUT_TAB_INTO_ADDRESS = '() => void (document.body.dataset.linked && putIntoAddress({{tab: "{}"}}))'
 TABS = {
     "Train": train,
     "Tokenizer": tokenizer,

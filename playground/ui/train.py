@@ -382,12 +382,17 @@ def _chart_value(key: str, workspace: Workspace, begun: Run | None = None) -> di
     }
 
 
+def _run(workspace: Workspace, run_id: str) -> Run | None:
+    """The run that a chart shows; None if it shows the past of the model in use."""
+    return None if run_id.startswith(PAST) else workspace.run(run_id)
+
+
 def _poll(site: Site):
     @answer(str, str, int)
     def poll(key, run_id, cursor):
         try:
             workspace = site.workspace(key)
-            run = None if run_id.startswith(PAST) else workspace.run(run_id)
+            run = _run(workspace, run_id)
             progress_since = run.progress if run else partial(past_progress, workspace.current)
             reply = _points(progress_since(cursor - REACH), max(0, cursor))
         except BadInput as error:
@@ -401,7 +406,7 @@ def _loss_figure(site: Site):
     @answer(str, str, str)
     def figure(key, run_id, kind):
         workspace = site.workspace(key)
-        run = None if run_id.startswith(PAST) else workspace.run(run_id)
+        run = _run(workspace, run_id)
         seen = (run.trainer or run.past) if run else workspace.current
         name = run.name if run else seen.name
         caption = f"{name}, step {len(seen.history):,}"
@@ -412,9 +417,9 @@ def _loss_figure(site: Site):
 
 def _learning(workspace: Workspace, run_id: str) -> tuple[str, Trainer | Checkpoint | None]:
     """The name of a run, and what has its snapshots: its trainer, later its checkpoint; None as long as it begins."""
-    if run_id.startswith(PAST):
+    run = _run(workspace, run_id)
+    if not run:
         return workspace.current.name, workspace.current
-    run = workspace.run(run_id)
     if run.trainer or run.name not in workspace.names:
         return run.name, run.trainer
     return run.name, workspace.listed(run.name)

@@ -276,8 +276,6 @@ function focusOn(buttons, stop) {
   stop.focus();
 }
 
-const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-
 function moveInGrid(event) {
   const step = ARROWS[event.key];
   const at = headOf(event.target);
@@ -327,7 +325,7 @@ function readColours() {
     text: `rgb(${rgb("--body-text-color")})`,
     quiet: `rgba(${rgb("--body-text-color")}, 0.68)`,
     page: rgb("--background-fill-primary"),
-    lit: `rgb(${rgb("--am-lit")})`,
+    lit: `rgb(${rgb("--look-plus")})`,
   };
 }
 
@@ -348,7 +346,7 @@ function buildScale() {
 
 function paintMap() {
   const side = ui.stage.clientWidth;
-  for (const canvas of [ui.map, ui.light]) prepare(canvas, side);
+  for (const canvas of [ui.map, ui.light]) prepareCanvas(canvas, side, side);
   if (!state.shown || !side) return;
   const context = ui.map.getContext("2d");
   state.plot = layOut(context, side);
@@ -358,13 +356,6 @@ function paintMap() {
   drawTitles(context);
   drawLabels(context);
   element.dataset.painted = ++state.painted;
-}
-
-// Sized to the screen's own pixels and cleared; from here on one unit is one CSS pixel.
-function prepare(canvas, side) {
-  const ratio = window.devicePixelRatio;
-  canvas.width = canvas.height = Math.round(side * ratio);
-  canvas.getContext("2d").scale(ratio, ratio);
 }
 
 // The map is a square at the bottom right; above and left of it stand the labels, then the axis titles.
@@ -475,15 +466,6 @@ function drawKeyLabel(context, key, colour) {
   const { start, cell, font, labels } = state.plot;
   Object.assign(context, { font, fillStyle: colour, textAlign: "left", textBaseline: "middle" });
   turned(context, start + (key + 0.5) * cell, start - LABEL_GAP + 2, () => context.fillText(labels[key], 0, 0));
-}
-
-// Draws with (0, 0) at (x, y) and the text running upwards.
-function turned(context, x, y, draw) {
-  context.save();
-  context.translate(x, y);
-  context.rotate(-Math.PI / 2);
-  draw();
-  context.restore();
 }
 
 // ---- What is lit: a cell with its row and column, or a token's whole row ----

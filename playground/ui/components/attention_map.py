@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from playground.inspection import averaged
 from playground.ui.components.base import component, packed
 
 THUMB_SIDE = 64
@@ -40,9 +41,9 @@ TEMPLATE = """
         <select class="am-head" aria-label="Head"></select>
         <span class="am-preview"></span>
       </div>
-      <div class="am-stage">
+      <div class="am-stage look-stage">
         <canvas class="am-map"></canvas>
-        <canvas class="am-light" tabindex="0" role="application"></canvas>
+        <canvas class="am-light look-light" tabindex="0" role="application"></canvas>
         <p class="am-fault" role="alert" hidden></p>
       </div>
     </section>
@@ -103,13 +104,17 @@ def pack_head(weights: np.ndarray, layer: int, head: int) -> dict:
 
     head -1 is the average over the heads of the layer; layer -1 (with head -1) the average over all heads.
     """
-    if layer == AVERAGE:
-        chosen = weights.mean(axis=(0, 1))
-    elif head == AVERAGE:
-        chosen = weights[layer].mean(axis=0)
-    else:
-        chosen = weights[layer, head]
+    chosen = averaged(weights, *none_for_average(layer, head))
     return {"layer": layer, "head": head, "weights": packed(chosen.astype("<f4"))}
+
+
+def none_for_average(layer: int, head: int) -> tuple[int | None, int | None]:
+    """Layer and head, as the page names them, for Python: there an average is None.
+
+    >>> none_for_average(2, -1)
+    (2, None)
+    """
+    return None if layer == AVERAGE else layer, None if head == AVERAGE else head
 
 
 def _shrink(weights: np.ndarray) -> np.ndarray:

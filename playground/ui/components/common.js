@@ -8,26 +8,6 @@ const HEAD_CHOSEN = "playground-head"; // {layer, head}: look at this one
 // What the address of the page asks for, so that a link shows what its sender saw; "" for what it does not name.
 const asked = (name) => new URLSearchParams(location.search).get(name) ?? "";
 
-// Writes into the address what is looked at now; null takes it away. Not at once: browsers refuse many changes in a row.
-function putIntoAddress(shown) {
-  Object.assign(addressNext, shown);
-  clearTimeout(addressTimer);
-  addressTimer = setTimeout(writeAddress, 300);
-}
-
-let addressNext = {};
-let addressTimer = 0;
-
-function writeAddress() {
-  const url = new URL(location.href);
-  for (const [name, value] of Object.entries(addressNext)) {
-    if (value === null) url.searchParams.delete(name);
-    else url.searchParams.set(name, value);
-  }
-  addressNext = {};
-  history.replaceState(history.state, "", url);
-}
-
 // A token's text as one can see it: spaces, line ends and characters without a shape get a sign.
 function visible(text) {
   return text

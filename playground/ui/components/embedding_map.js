@@ -57,7 +57,7 @@ function paint() {
   const stage = find(".em-stage");
   const [width, height] = [stage.clientWidth, stage.clientHeight];
   if (!state.map || !width) return;
-  for (const canvas of [find(".em-map"), find(".em-light")]) heatPrepare(canvas, width, height);
+  for (const canvas of [find(".em-map"), find(".em-light")]) prepareCanvas(canvas, width, height);
   Object.assign(state, { width, colours: readColours(), places: layOut(state.map, width, height) });
   const context = find(".em-map").getContext("2d");
   drawAxes(context, width, height);
@@ -98,11 +98,7 @@ function drawAxes(context, width, height) {
   Object.assign(context, { font: `12px ${getComputedStyle(element).fontFamily}`, textAlign: "center" });
   context.textBaseline = "middle";
   context.fillText(`1st component: ${first} of the variance`, width / 2, height - 7);
-  context.save();
-  context.translate(8, height / 2);
-  context.rotate(-Math.PI / 2);
-  context.fillText(`2nd component: ${second} of the variance`, 0, 0);
-  context.restore();
+  turned(context, 8, height / 2, () => context.fillText(`2nd component: ${second} of the variance`, 0, 0));
 }
 
 // As many labels as fit without touching, those of the prompt first; the others are dots.
@@ -241,7 +237,7 @@ function tellChosen() {
 }
 
 function neighbour({ ids, texts, cosines }, rank) {
-  const button = make("button", "em-token", visible(texts[rank]));
+  const button = make("button", "em-token look-link", visible(texts[rank]));
   button.type = "button";
   button.dataset.id = ids[rank];
   button.title = visible(texts[rank]);

@@ -24,9 +24,9 @@ TEMPLATE = """
     <p class="em-about"></p>
     <div class="em-tokens">
       <section class="em-picture" aria-label="Map of the tokens">
-        <div class="em-stage">
+        <div class="em-stage look-stage">
           <canvas class="em-map"></canvas>
-          <canvas class="em-light" tabindex="0" role="application"
+          <canvas class="em-light look-light" tabindex="0" role="application"
             aria-label="Map of the tokens. The arrow keys go to the next token in their direction."></canvas>
         </div>
         <p class="em-legend">

@@ -190,7 +190,8 @@ function plotOf(canvas) {
 function drawCurve() {
   const canvas = find(".hl-curve");
   if (!state.life || !canvas.clientWidth) return;
-  const context = prepared(canvas);
+  const context = prepareCanvas(canvas, canvas.clientWidth, canvas.clientHeight);
+  context.font = FONT;
   const plot = plotOf(canvas);
   const { text, quiet, chosen } = colours();
   drawAxes(context, canvas, plot, quiet);
@@ -207,16 +208,6 @@ function drawCurve() {
   canvas.ariaValueNow = state.at;
   canvas.ariaValueText = `${score.toFixed(2)} after ${state.life.steps[state.at]} steps`;
   element.dataset.score = score;
-}
-
-function prepared(canvas) {
-  const ratio = window.devicePixelRatio;
-  canvas.width = Math.round(canvas.clientWidth * ratio);
-  canvas.height = Math.round(canvas.clientHeight * ratio);
-  const context = canvas.getContext("2d");
-  context.scale(ratio, ratio);
-  context.font = FONT;
-  return context;
 }
 
 // Looked up once for a theme: each look makes the browser lay out the page.
@@ -282,7 +273,7 @@ function showMoments() {
   }
   moments.sort((a, b) => (b.badge === "induction") - (a.badge === "induction") || a.at - b.at);
   const nodes = moments.map(({ pair, badge, at }) => {
-    const button = make("button", "", `${headName(pair)}: ${badge} from step ${steps[at].toLocaleString("en")}`);
+    const button = make("button", "look-link", `${headName(pair)}: ${badge} from step ${steps[at].toLocaleString("en")}`);
     button.type = "button";
     button.addEventListener("click", () => jumpTo(pair, badge, at));
     return button;

@@ -16,7 +16,7 @@ TEMPLATE = f"""
   <p class="look-note" role="status"></p>
   <div class="look-body">
     <div class="hl-bar">
-      <button type="button" class="hl-play">Play</button>
+      <button type="button" class="hl-play look-button">Play</button>
       <input type="range" class="hl-slider" min="0" value="0" step="1" aria-label="Snapshots of the heads so far">
       <span class="hl-step"></span>
       <span class="figure-buttons"></span>

@@ -33,7 +33,7 @@ function row(key) {
   const line = make("tr", key > query ? "hs-future" : "");
   const name = make("th");
   name.scope = "row";
-  const button = make("button", "hs-token");
+  const button = make("button", "hs-token look-link");
   button.type = "button";
   button.dataset.key = key;
   button.append(`${key + 1} `, make("bdi", "", visible(tokens[key])));

@@ -42,7 +42,7 @@ function show() {
 }
 
 function line(row) {
-  const choose = make("button", "ht-choose", headName([row.layer, row.head]));
+  const choose = make("button", "look-link", headName([row.layer, row.head]));
   choose.type = "button";
   choose.title = "Show this head";
   choose.addEventListener("click", () => {

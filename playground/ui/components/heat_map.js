@@ -4,7 +4,6 @@
 const HEAT_HINT = "Point at a cell, or use the arrow keys, to read its number.";
 const HEAT_EDGE = { left: 46, top: 40 }; // of the canvas, for axis titles and numbers
 const HEAT_TICK = 34; // at least so many pixels from one number of an axis to the next
-const HEAT_STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 // Fills a <figure class="hm">. `show` of what is returned takes a picture:
 //   title, about             what the figure is, and what one sees in it
@@ -14,8 +13,8 @@ const HEAT_STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], Ar
 //   tell(row, column, value) what the readout says of a cell
 function heatMap(figure) {
   const title = make("figcaption", "hm-title");
-  const stage = make("div", "hm-stage");
-  const [cells, light] = [make("canvas", "hm-cells"), make("canvas", "hm-light")];
+  const stage = make("div", "hm-stage look-stage");
+  const [cells, light] = [make("canvas", "hm-cells"), make("canvas", "hm-light look-light")];
   const scale = make("div", "hm-scale");
   const readout = make("p", "hm-readout", HEAT_HINT);
   const about = make("p", "hm-about");
@@ -43,7 +42,7 @@ function heatMap(figure) {
   function paint() {
     const [width, height] = [stage.clientWidth, stage.clientHeight];
     if (!picture || !width) return;
-    for (const canvas of [cells, light]) heatPrepare(canvas, width, height);
+    for (const canvas of [cells, light]) prepareCanvas(canvas, width, height);
     plot = { width: width - HEAT_EDGE.left - 1, height: height - HEAT_EDGE.top - 1 };
     plot.x = plot.width / picture.columns.length;
     plot.y = plot.height / picture.rows.length;
@@ -82,7 +81,7 @@ function heatMap(figure) {
   light.addEventListener("focus", rest);
   light.addEventListener("blur", rest);
   light.addEventListener("keydown", (event) => {
-    const step = HEAT_STEPS[event.key];
+    const step = ARROWS[event.key];
     if (!step || !picture) return;
     event.preventDefault();
     const within = (at, n) => Math.min(Math.max(at, 0), n - 1);
@@ -99,14 +98,6 @@ function heatMap(figure) {
 }
 
 const heatEnd = (end) => (Number.isInteger(end) && Math.abs(end) < 10 ? String(end).replace("-", "−") : number(end));
-
-// Sized to the screen's own pixels and cleared; from here on one unit is one CSS pixel.
-function heatPrepare(canvas, width, height) {
-  const ratio = window.devicePixelRatio;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  canvas.getContext("2d").scale(ratio, ratio);
-}
 
 // One pixel a cell, then enlarged; the nearer to zero, the more of the page shows through.
 function heatCells(context, { values, largest, rows, columns }, { width, height, x, y }) {
@@ -137,11 +128,7 @@ function heatAxes(context, { rows, columns, across, down }, { width, height, x, 
   context.textAlign = "center";
   context.font = `12px ${font}`;
   context.fillText(across, left + width / 2, 9);
-  context.save();
-  context.translate(9, top + height / 2);
-  context.rotate(-Math.PI / 2);
-  context.fillText(down, 0, 0);
-  context.restore();
+  turned(context, 9, top + height / 2, () => context.fillText(down, 0, 0));
 }
 
 // The cell, and lines to the axes; one too small to be seen gets a larger frame.

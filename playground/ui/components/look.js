@@ -38,6 +38,11 @@ function loadWhileOpen(empty, question, show) {
   return load;
 }
 
+// Over how many tokens of what a loss was measured.
+function overTokens({ n_tokens, name }) {
+  return `over ${n_tokens.toLocaleString("en")} token${n_tokens === 1 ? "" : "s"} of ${name}`;
+}
+
 // The prompt's tokens as the options of a select.
 function offerTokens(select, tokens, chosen) {
   select.replaceChildren(...tokens.map((text, i) => new Option(`${i + 1} ${visible(text)}`, i)));
@@ -47,6 +52,29 @@ function offerTokens(select, tokens, chosen) {
 // A number of a model's inside, whatever its size.
 function number(x) {
   return (Math.abs(x) < 1e6 ? x.toFixed(3) : x.toPrecision(4)).replaceAll("-", "−");
+}
+
+// ---- Canvases ----
+
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }; // rows, columns
+
+// Sized to the screen's own pixels and cleared; from here on one unit is one CSS pixel.
+function prepareCanvas(canvas, width, height) {
+  const ratio = window.devicePixelRatio;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  const context = canvas.getContext("2d");
+  context.scale(ratio, ratio);
+  return context;
+}
+
+// Draws with (0, 0) at (x, y) and the text running upwards.
+function turned(context, x, y, draw) {
+  context.save();
+  context.translate(x, y);
+  context.rotate(-Math.PI / 2);
+  draw();
+  context.restore();
 }
 
 // ---- Weights as colours ----

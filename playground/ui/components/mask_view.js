@@ -60,16 +60,16 @@ function mostSeen(weights) {
   ]);
 }
 
-function tellLoss({ before, after, name, n_tokens }) {
+function tellLoss(answer) {
+  const { before, after } = answer;
   const worse = after > before;
-  const count = n_tokens.toLocaleString("en");
   const why = after === before ? "Nothing changed." : worse
     ? "Worse, although it sees the answer: it has never learned to look there, and what it now sees is unlike all it knows."
     : "Better, but only because it sees the answer: for writing on, when nothing comes later yet, that is worth nothing.";
   find(".mv-loss").replaceChildren(
     `Loss ${before.toFixed(3)} → `,
     make("b", worse ? "mv-worse" : "mv-better", after.toFixed(3)),
-    ` nats a token without the mask in any layer, over ${count} token${n_tokens === 1 ? "" : "s"} of ${name}. ${why} `,
+    ` nats a token without the mask in any layer, ${overTokens(answer)}. ${why} `,
     `Of this attention, ${percent(futureShare())} goes to what comes later.`,
   );
   Object.assign(element.dataset, { before, after });

@@ -89,15 +89,15 @@ function lookAnew() {
 
 // ---- What it does ----
 
-function tellLoss({ before, after, name, n_tokens }) {
+function tellLoss(effect) {
+  const { before, after } = effect;
   const change = after - before;
   const line = [before.toFixed(3)];
   if (state.off.size) {
     line.push(` → ${after.toFixed(3)} `, make("span", change > 0 ? "sw-worse" : "sw-better", `(${signed(change)})`));
   }
   find(".sw-loss").replaceChildren(...line);
-  const count = n_tokens.toLocaleString("en");
-  find(".sw-where").textContent = `nats a token, over ${count} token${n_tokens === 1 ? "" : "s"} of ${name}`;
+  find(".sw-where").textContent = `nats a token, ${overTokens(effect)}`;
 }
 
 function nextToken([text, before, after]) {

@@ -21,8 +21,8 @@ TEMPLATE = """
       <div class="sw-grid" role="group" aria-label="Heads and MLPs, one row a layer; pressed is off"></div>
     </div>
     <div class="sw-actions">
-      <button type="button" class="sw-all">Switch all on</button>
-      <button type="button" class="sw-measure">Measure each alone</button>
+      <button type="button" class="sw-all look-button">Switch all on</button>
+      <button type="button" class="sw-measure look-button">Measure each alone</button>
       <progress class="sw-progress" max="1" value="0" aria-label="Parts measured" hidden></progress>
       <span class="sw-told"></span>
     </div>
@@ -42,7 +42,7 @@ TEMPLATE = """
     </div>
     <section aria-label="What it writes">
       <div class="sw-actions">
-        <button type="button" class="sw-write">Write with and without</button>
+        <button type="button" class="sw-write look-button">Write with and without</button>
         <span class="sw-fault" role="alert"></span>
       </div>
       <div class="sw-texts" hidden>
