@@ -12,8 +12,9 @@ from matplotlib.image import AxesImage
 from playground.checkpoint import TrainStep
 from playground.corpus import References
 from playground.embeddings import PositionTable, Rotations, TokenMap
+from playground.heads import CLEAR, EVEN
 from playground.inspection import Inspection, averaged
-from playground.life import LEVELS, Life
+from playground.life import LEVELS, SCORES, Life
 from playground.model import causal_mask
 from playground.tokenizer import visible
 
@@ -79,6 +80,20 @@ def life_figure(life: Life, i: int, caption: str) -> Figure:
     axes.set_yticks(np.arange(n_layer) * side + side / 2 - 1.5, names[1], fontsize=7)
     axes.spines[:].set_visible(False)
     _title(axes, caption)
+    return figure
+
+
+def scores_figure(life: Life, score: str, layer: int, head: int, caption: str) -> Figure:
+    """How one score of every head went, and of one among them: from 0 to 1 over the steps, which grow further apart."""
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axes = figure.subplots()
+    scores = life.scores[:, SCORES.index(score)].numpy()  # (S, L, nh)
+    axes.plot(life.steps, scores.reshape(len(life.steps), -1), lw=0.6, color="0.6")
+    axes.plot(life.steps, scores[:, layer, head], lw=2, color=ORANGE)
+    axes.axhline(EVEN if score == "uniform" else CLEAR, ls="--", lw=0.8, color="0.5")
+    axes.set_xscale("symlog", linthresh=1)  # a run's first step is 0
+    axes.set(xlabel="step", ylabel=f"{score} score", ylim=(0, 1.02), xlim=(0, life.steps[-1]))
+    _title(axes, f"{_heads(layer, head).capitalize()}, among all heads\n{caption}")
     return figure
 
 

@@ -21,6 +21,7 @@ from playground.figures import (
     mask_figure,
     next_token_figure,
     positions_figure,
+    scores_figure,
     to_bytes,
     token_map_figure,
 )
@@ -98,6 +99,21 @@ def test_all_heads_of_a_snapshot_are_drawn_with_their_badges():
         assert np.array_equal(tile.mask, np.triu(np.ones((5, 5), bool), 1))
         assert figure.axes[0].texts[i].get_text() == life.head_scores(0).badge(layer, head)
     assert "caption" in texts_of(figure)
+
+
+def test_the_scores_of_all_heads_are_drawn_and_one_stands_out():
+    config = ModelConfig(vocab_size=40, block_size=32, n_layer=2, n_head=3, n_embd=12)
+    life = begin_life(config, [1, 2, 3])
+    for step in range(3):
+        life = look(life, GPT(config, torch.Generator().manual_seed(step)), 10 * step)
+    axes = scores_figure(life, "first", 1, 2, "Verses, $x").axes[0]
+    *all_heads, chosen, clear = axes.lines
+    for line, (layer, head) in zip([*all_heads, chosen], [*np.ndindex(2, 3), (1, 2)], strict=True):
+        expected = [[10 * i, life.head_scores(i).first[layer, head]] for i in range(3)]
+        np.testing.assert_allclose(line.get_xydata(), expected, rtol=1e-6)
+    assert clear.get_ydata()[0] == 0.4
+    assert "Layer 2, head 3" in texts_of(axes.figure) and "Verses, $x" in texts_of(axes.figure)
+    to_bytes(axes.figure, "svg")
 
 
 def test_the_curves_are_those_of_the_history():

@@ -19,7 +19,7 @@ from playground.ui.components.attention_map import none_for_average
 from playground.ui.components.downloads import pack_figure
 from playground.ui.components.mask_view import pack_mask
 from playground.ui.components.switches import MLP, pack_next_tokens
-from playground.ui.shown import Inspections, Shown
+from playground.ui.shown import NO_SUCH_HEAD, Inspections, Shown
 from playground.ui.site import Site, answer
 from playground.workspaces import Workspace
 
@@ -140,7 +140,7 @@ def _without(shown: Shown, off: list) -> Checkpoint:
     for part in off:
         is_pair = isinstance(part, list) and [type(number) for number in part] == [int, int]
         if not (is_pair and 0 <= part[0] < n_layer and MLP <= part[1] < n_head):
-            raise BadInput("The model has no such head: choose one of the list.")
+            raise BadInput(NO_SUCH_HEAD)
     heads = {(layer, head) for layer, head in off if head != MLP}
     return switch_off(shown.checkpoint, heads, {layer for layer, head in off if head == MLP})
 

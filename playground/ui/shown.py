@@ -10,6 +10,7 @@ from playground.inspection import Inspection
 from playground.recent import Recent
 from playground.ui.components.attention_map import AVERAGE
 
+NO_SUCH_HEAD = "The model has no such head: choose one of the list."
 NOT_KEPT = "This picture is not kept any more: press Show attention."
 MAX_KEPT_BYTES = 2**25  # of inspections for pages to ask about; a page whose own is gone is told so
 
@@ -48,7 +49,7 @@ class Shown:
     def check(self, layer: int, head: int) -> None:
         """Raises `BadInput` unless there is such a head, or average."""
         if not self.has(layer, head):
-            raise BadInput("The model has no such head: choose one of the list.")
+            raise BadInput(NO_SUCH_HEAD)
 
     @staticmethod
     def place_name(layer: int, head: int) -> str:

@@ -29,9 +29,10 @@ from playground.tokenizer import without_surrogates
 from playground.training import Trainer, estimate_seconds
 from playground.ui.components.downloads import pack_figure
 from playground.ui.components.facts import facts, pack_facts
-from playground.ui.components.head_life import head_life, pack_life
+from playground.ui.components.head_life import PLOTTED, head_life, pack_life
 from playground.ui.components.loss_chart import loss_chart
 from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, REACH, smooth, thin
+from playground.ui.shown import NO_SUCH_HEAD
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, shortened, tell
 from playground.workspaces import Host, Workspace, affordable_model
 
@@ -115,7 +116,7 @@ def build(site: Site) -> Tab:
                     scale=3,
                 )
                 change_rate = gr.Button("Change", scale=1, min_width=90, elem_id="change-rate")
-            head_life(_life(site), _life_figure(site), elem_id="life")
+            head_life(_life(site), _life_figure(site), _scores_figure(site), elem_id="life")
 
     buttons = [start, pause, resume, stop, rate_row]
     settings = list(controls.values())
@@ -449,6 +450,25 @@ def _life_figure(site: Site):
         return pack_figure(f"heads-step{step}", kind, lambda figures: figures.life_figure(life, i, caption))
 
     return figure
+
+
+def _scores_figure(site: Site):
+    @answer(str, str, str, int, int, str)
+    def scores(key, run_id, score, layer, head, kind):
+        name, seen = _learning(site.workspace(key), run_id)
+        life = seen and seen.life
+        if not (life and life.steps and score in PLOTTED):
+            raise BadInput("There are no scores of the heads to draw: train a model first.")
+        n_layer, n_head = life.attention.shape[1:3]
+        if not (0 <= layer < n_layer and 0 <= head < n_head):
+            raise BadInput(NO_SUCH_HEAD)
+        caption = f"{name}, step {life.steps[-1]:,}"
+        place = f"layer{layer + 1}-head{head + 1}"
+        return pack_figure(
+            f"{score}-{place}", kind, lambda figures: figures.scores_figure(life, score, layer, head, caption)
+        )
+
+    return scores
 
 
 def _short(number: float | None) -> float | None:

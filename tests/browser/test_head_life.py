@@ -160,3 +160,34 @@ def test_a_keyboard_reaches_it(visitor, life):
     score = f"{kept.head_scores(-4).induction[layer, head]:.2f}"
     expect(curve).to_have_attribute("aria-label", f"induction of Layer {layer + 1}, Head {head + 1} by step")
     expect(curve).to_have_attribute("aria-valuetext", f"{score} after {kept.steps[-4]} steps")
+
+
+def test_the_curves_of_a_score_can_be_downloaded(visitor, life):
+    section, _ = life
+    section.locator(".hl-head").nth(2).click()
+    section.get_by_label("Score by step").select_option("previous")
+    with visitor.page.expect_download() as download:
+        section.locator(".hl-scores-buttons").get_by_role("button", name="SVG").click()
+    assert download.value.suggested_filename == "previous-layer2-head1.svg"
+    svg = download.value.path().read_text()
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+
+
+def test_every_cell_of_the_chosen_head_can_be_read_with_the_keyboard(visitor, life):
+    section, kept = life
+    scrub(section, 12)
+    section.locator(".hl-head").nth(3).click()
+    drawn, readout = section.locator(".hl-map"), section.locator(".hl-cell")
+    texts = "the·goose"
+    drawn.focus()
+    cells = [(8, 8), (8, 7), (7, 7), (7, 8)]
+    for key, (query, looked_at) in zip(["", "ArrowLeft", "ArrowUp", "ArrowRight"], cells, strict=True):
+        if key:
+            visitor.page.keyboard.press(key)
+        level = kept.attention[12, 1, 1][query * (query + 1) // 2 + looked_at] if looked_at <= query else None
+        seen = "masked: it comes later" if level is None else f"weight {(int(level) / 255) ** 2:.2f}"
+        place = f"query {query + 1} {texts[query]} → key {looked_at + 1} {texts[looked_at]}"
+        expect(readout).to_have_text(f"{place} {seen}")
+    visitor.page.keyboard.press("ArrowLeft")
+    scrub(section, 20)  # the slider has the focus now
+    expect(readout).to_contain_text("Point at a cell")

@@ -568,6 +568,30 @@ def test_the_mask_is_taken_away(visitor, tiny_checkpoint):
     expect(mask.locator(".mv-loss")).to_contain_text(f"{100 * share:.1f} % goes to what comes later")
 
 
+def test_every_cell_of_the_mask_can_be_read_with_the_keyboard(visitor, tiny_checkpoint):
+    visitor.use(tiny_checkpoint)
+    show_attention(visitor, "the goose")
+    mask = unfold_part(visitor, "mask")
+    visitor.own("heads").get_by_role("button", name="Layer 2, Head 1", exact=True).click()
+    expect(mask.locator(".mv-head")).to_have_text(["Layer 2, Head 1"] * 2)
+    before, after = (inspect(c, "the goose").attention[1, 0] for c in (tiny_checkpoint, unmask(tiny_checkpoint)))
+    frames = mask.locator(".look-cell")
+    expect(frames.filter(visible=True)).to_have_count(0)
+    mask.locator(".mv-before").focus()
+    for key, (query, seen), place in (
+        ("Shift", (8, 8), "query 9 e → key 9 e may be seen."),
+        ("ArrowLeft", (8, 7), "query 9 e → key 8 s may be seen."),
+        ("ArrowUp", (7, 7), "query 8 s → key 8 s may be seen."),
+        ("ArrowRight", (7, 8), "query 8 s → key 9 e is hidden by the mask."),
+    ):
+        visitor.page.keyboard.press(key)
+        numbers = f"Weight {before[query, seen]:.3f} with the mask, {after[query, seen]:.3f} without."
+        expect(mask.locator(".mv-cell")).to_have_text(f"{place} {numbers}")
+        expect(frames.filter(visible=True)).to_have_count(3)  # one in each map
+    mask.locator(".mv-after").hover(position={"x": 2, "y": 2})
+    expect(mask.locator(".mv-cell")).to_contain_text("query 1 t → key 1 t may be seen. Weight 1.000 with the mask")
+
+
 @pytest.mark.parametrize("part", ["mask", "embeddings"])
 def test_figures_of_the_parts_can_be_downloaded(visitor, tiny_checkpoint, part):
     visitor.use(tiny_checkpoint)

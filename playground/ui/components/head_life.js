@@ -145,15 +145,31 @@ function showChosen() {
   const badge = badges[state.at][state.chosen[0]][state.chosen[1]];
   find("figcaption").textContent = headName(state.chosen) + (badge ? `: ${badge}` : "");
   paintHead(find(".hl-map"), state.chosen);
-  find(".hl-map").ariaLabel = `${headName(state.chosen)} after ${steps[state.at]} steps: query by row, key by column.`;
+  find(".hl-map").ariaLabel =
+    `${headName(state.chosen)} after ${steps[state.at]} steps: query by row, key by column. The arrow keys move the cell.`;
+  tellCell();
 }
 
-function paintHead(canvas, [layer, head]) {
-  const { heads, layers, tokens, attention } = state.life;
-  const n = (tokens.length * (tokens.length + 1)) / 2;
-  let next = ((state.at * layers + layer) * heads + head) * n;
-  drawCells(canvas, tokens.length, colours().pixels, () => attention[next++]);
+function paintHead(canvas, pair) {
+  let next = firstWeight(pair);
+  drawCells(canvas, state.life.tokens.length, colours().pixels, () => state.life.attention[next++]);
 }
+
+// Where the weights of a head begin: row after row, up to the diagonal.
+function firstWeight([layer, head]) {
+  const { heads, layers, tokens } = state.life;
+  return ((state.at * layers + layer) * heads + head) * (tokens.length * (tokens.length + 1)) / 2;
+}
+
+// Of the weight there is its root, in 255ths.
+function cellSentence(query, key) {
+  const { attention, tokens } = state.life;
+  const root = attention[firstWeight(state.chosen) + (query * (query + 1)) / 2 + key] / 255;
+  const weight = key > query ? "masked: it comes later" : `weight ${(root * root).toFixed(2)}`;
+  return [...cellName(tokens, query, key), ` ${weight}`];
+}
+
+const tellCell = readCells([find(".hl-map")], find(".hl-cell"), () => state.life?.tokens.length ?? 0, cellSentence);
 
 // The loss chart marks the step, and shows what the model wrote then.
 function tellChart() {
@@ -338,6 +354,9 @@ find(".hl-curve").addEventListener("keydown", (event) => {
 });
 offerFigure(find(".figure-buttons"), (kind) => {
   return server.figure([state.run.visitor, state.run.run, state.life.steps[state.at], kind]);
+});
+offerFigure(find(".hl-scores-buttons"), (kind) => {
+  return server.scores([state.run.visitor, state.run.run, find(".hl-score").value, ...state.chosen, kind]);
 });
 section.addEventListener("toggle", drawCurve);
 document.addEventListener(RUN_SHOWN, hearOfRun);

@@ -24,9 +24,14 @@ TEMPLATE = f"""
     <p class="hl-text">Their attention to <bdi class="hl-tokens"></bdi></p>
     <div class="hl-body">
       <div class="hl-scroll"><div class="hl-grid" role="group" aria-label="All heads, one row a layer"></div></div>
-      <figure class="hl-one"><figcaption></figcaption><canvas class="hl-map" role="img"></canvas></figure>
+      <figure class="hl-one">
+        <figcaption></figcaption><canvas class="hl-map"></canvas><p class="hl-cell look-readout" role="status"></p>
+      </figure>
       <div class="hl-plot">
-        <label>Score by step <select class="hl-score">{OPTIONS}</select></label>
+        <div class="hl-bar">
+          <label>Score by step <select class="hl-score">{OPTIONS}</select></label>
+          <span class="figure-buttons hl-scores-buttons"></span>
+        </div>
         <canvas class="hl-curve" tabindex="0" role="slider" aria-valuemin="0"></canvas>
       </div>
     </div>
@@ -36,14 +41,15 @@ TEMPLATE = f"""
 """
 
 
-def head_life(life: Callable, figure: Callable, **kwargs) -> gr.HTML:
+def head_life(life: Callable, figure: Callable, scores: Callable, **kwargs) -> gr.HTML:
     """The component, which has no value: it shows the run that the loss chart shows, and moves its marker and sample.
 
     `life`, a plain function of this very name, gets `[visitor, run, step]` (from the browser, so not to be trusted) and
     returns `pack_life(...)` of the snapshots after that step, `{}` if there is none, or `{"error": sentence}`.
-    `figure` gets `[visitor, run, step, kind]` and returns the snapshot of that step as a PNG or SVG file.
+    `figure` gets `[visitor, run, step, kind]` and returns the snapshot of that step as a PNG or SVG file,
+    and `scores`, with `[visitor, run, score, layer, head, kind]`, the curves of a score.
     """
-    return component("head_life", TEMPLATE, "look", "figure", server_functions=[life, figure], **kwargs)
+    return component("head_life", TEMPLATE, "look", "figure", server_functions=[life, figure, scores], **kwargs)
 
 
 def pack_life(life: Life, token_text: Callable[[int], str], due: int | None) -> dict:

@@ -1,6 +1,7 @@
 // Shared by what looks inside a model for the page; stands before each component's own script.
 
 const NO_ANSWER = "The server did not answer: try again.";
+const CELL_HINT = "Point at a cell, or use the arrow keys, to read its numbers.";
 const AVERAGE = -1; // in place of a head: the average of its layer's; in place of a layer, too: of all
 
 function headName([layer, head]) {
@@ -75,6 +76,60 @@ function turned(context, x, y, draw) {
   context.rotate(-Math.PI / 2);
   draw();
   context.restore();
+}
+
+// The pointer and the arrow keys read the cells of maps that show the same tokens, query by row and key by column: a frame
+// stands around one cell in each, and the readout has what `tell(query, key)` makes of it. `side()` is the number of
+// tokens. Returns what to call when the maps have been painted anew.
+function readCells(canvases, readout, side, tell) {
+  let cursor = null; // the cell that the keyboard or a click is on
+  let lit = null;
+  const frames = canvases.map((canvas) => {
+    const [stage, frame] = [make("div", "look-cells"), make("i", "look-cell")];
+    canvas.replaceWith(stage);
+    stage.append(canvas, frame);
+    canvas.tabIndex = 0;
+    canvas.setAttribute("role", "application");
+    return frame;
+  });
+
+  function light(cell) {
+    lit = cell && Math.max(...cell) < side() ? cell : null;
+    for (const frame of frames) {
+      frame.hidden = !lit;
+      if (lit) frame.style.cssText = `--query: ${lit[0]}; --key: ${lit[1]}; --side: ${side()}`;
+    }
+    readout.replaceChildren(...(lit ? tell(...lit) : [CELL_HINT]));
+  }
+
+  function cellUnder(event) {
+    const box = event.currentTarget.getBoundingClientRect();
+    const shares = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
+    return shares.map((share) => Math.min(Math.max(Math.floor(share * side()), 0), side() - 1));
+  }
+
+  const rest = () => light(canvases.includes(document.activeElement) ? cursor : null);
+  for (const canvas of canvases) {
+    canvas.addEventListener("pointermove", (event) => light(cellUnder(event)));
+    canvas.addEventListener("pointerdown", (event) => light((cursor = cellUnder(event))));
+    canvas.addEventListener("pointerleave", rest);
+    canvas.addEventListener("focus", () => light((cursor ??= [side() - 1, side() - 1])));
+    canvas.addEventListener("blur", rest);
+    canvas.addEventListener("keydown", (event) => {
+      const step = ARROWS[event.key];
+      if (!step || !cursor) return;
+      event.preventDefault();
+      cursor = cursor.map((at, axis) => Math.min(Math.max(at + step[axis], 0), side() - 1));
+      light(cursor);
+    });
+  }
+  return () => light(lit);
+}
+
+// The sentence of a readout begins so.
+function cellName(tokens, query, key) {
+  const name = (i) => [`${i + 1} `, make("bdi", "", visible(tokens[i]))];
+  return ["query ", ...name(query), " → key ", ...name(key)];
 }
 
 // ---- Weights as colours ----

@@ -20,6 +20,17 @@ function show(answer) {
   tellLoss(answer);
 }
 
+// What the three maps say of one cell.
+function cellSentence(query, key) {
+  const { tokens, masked, unmasked } = state.shown;
+  const [before, after] = [masked, unmasked].map((weights) => weights[query * tokens.length + key].toFixed(3));
+  const allowed = key > query ? " is hidden by the mask" : " may be seen";
+  return [...cellName(tokens, query, key), `${allowed}. Weight ${before} with the mask, ${after} without.`];
+}
+
+const maps = [...element.querySelectorAll(".mv-maps canvas")];
+const tellCell = readCells(maps, find(".mv-cell"), () => state.shown?.tokens.length ?? 0, cellSentence);
+
 function paint() {
   const { tokens, masked, unmasked } = state.shown;
   const T = tokens.length;
@@ -27,9 +38,11 @@ function paint() {
   drawCells(find(".mv-mask"), T, pixels, () => 255);
   drawCells(find(".mv-before"), T, pixels, (i) => level(masked[i]));
   drawCells(find(".mv-after"), T, pixels, (i) => level(unmasked[i]), () => T);
-  find(".mv-mask").ariaLabel = `The mask of ${T} tokens: query 1 sees key 1, query 2 keys 1 and 2, and so on.`;
-  find(".mv-before").ariaLabel = "The weights with the mask: nothing right of the diagonal.";
-  find(".mv-after").ariaLabel = `The weights without it: ${percent(futureShare())} of the attention goes to what comes later.`;
+  const label = (map, words) => (find(map).ariaLabel = `${words} The arrow keys move the cell.`);
+  label(".mv-mask", `The mask of ${T} tokens: query 1 sees key 1, query 2 keys 1 and 2, and so on.`);
+  label(".mv-before", "The weights with the mask: nothing right of the diagonal.");
+  label(".mv-after", `The weights without it: ${percent(futureShare())} of the attention goes to what comes later.`);
+  tellCell();
 }
 
 // How much of all attention goes to keys after their query.

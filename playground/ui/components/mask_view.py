@@ -18,12 +18,13 @@ TEMPLATE = """
       model as it is: each token sees all of the text, its own answer included.</p>
     <div class="mv-maps">
       <figure><figcaption>the mask: what is <b>filled</b> may be seen</figcaption>
-        <canvas class="mv-mask" role="img"></canvas></figure>
+        <canvas class="mv-mask"></canvas></figure>
       <figure><figcaption><span class="mv-head"></span> with it</figcaption>
-        <canvas class="mv-before" role="img"></canvas></figure>
+        <canvas class="mv-before"></canvas></figure>
       <figure><figcaption><span class="mv-head"></span> without it</figcaption>
-        <canvas class="mv-after" role="img"></canvas></figure>
+        <canvas class="mv-after"></canvas></figure>
     </div>
+    <p class="mv-cell look-readout" role="status"></p>
     <div class="figure-buttons"></div>
     <label class="look-choose">Query token <select class="mv-query"></select></label>
     <p class="mv-row"></p>
