@@ -115,13 +115,15 @@ def loss_figure(history: Sequence[TrainStep], references: References | None, cap
     return figure
 
 
-def token_map_figure(tokens: TokenMap, texts: Sequence[str], caption: str) -> Figure:
-    """Every token at its place; of a large vocabulary the first are written out."""
+def token_map_figure(tokens: TokenMap, texts: Sequence[str], prompt: Sequence[int], caption: str) -> Figure:
+    """Every token at its place, those of the prompt in frames; of a large vocabulary the first are written out."""
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.subplots()
     axes.scatter(*tokens.points.T, s=2, color=BLUE, alpha=0.5)
-    for text, point in zip(texts[:MOST_NAMED], tokens.points, strict=False):
-        axes.annotate(visible(text), point, fontsize=6, family="monospace", parse_math=False)
+    frame = {"boxstyle": "round,pad=0.2", "facecolor": "white", "linewidth": 0.6}
+    for i in {*range(min(MOST_NAMED, len(texts))), *prompt}:
+        box = frame if i in prompt else None
+        axes.annotate(visible(texts[i]), tokens.points[i], fontsize=6, family="monospace", parse_math=False, bbox=box)
     first, second = (f"{100 * share:.1f} % of the variance" for share in tokens.explained)
     axes.set(xlabel=f"1st component: {first}", ylabel=f"2nd component: {second}")
     axes.set_aspect("equal", "datalim")

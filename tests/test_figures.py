@@ -128,12 +128,15 @@ def test_the_curves_are_those_of_the_history():
 
 def test_tokens_stand_at_their_places():
     points = np.random.default_rng(0).random((5, 2), dtype=np.float32)
-    figure = token_map_figure(TokenMap(points, np.array([0.5, 0.25])), ["a", "$", "<b>", "\n", "e"], "caption")
+    figure = token_map_figure(
+        TokenMap(points, np.array([0.5, 0.25])), ["a", "$", "<b>", "\n", "e"], [3, 1, 3], "caption"
+    )
     axes = figure.axes[0]
     assert np.array_equal(axes.collections[0].get_offsets(), points)
     assert [(text.get_text(), *text.xy) for text in axes.texts] == [
         (shown, *point) for shown, point in zip(["a", "$", "<b>", "↵", "e"], points.tolist(), strict=True)
     ]
+    assert [text.get_bbox_patch() is not None for text in axes.texts] == [False, True, False, True, False]
     assert axes.get_xlabel() == "1st component: 50.0 % of the variance"
     to_bytes(figure, "svg")
 

@@ -43,6 +43,8 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
         with site.visit():
             tokens = token_map(checkpoint)
         texts = [checkpoint.tokenizer.token_text(i) for i in range(len(tokens.points))]
-        return pack_figure("embeddings", kind, lambda figures: figures.token_map_figure(tokens, texts, shown.caption))
+        return pack_figure(
+            "embeddings", kind, lambda figures: figures.token_map_figure(tokens, texts, shown.ids, shown.caption)
+        )
 
     return {function.__name__: function for function in (embeddings, nearest, figure)}

@@ -1,6 +1,7 @@
 """The page: five tabs around one checkpoint."""
 
 import ctypes
+import html
 import os
 import signal
 import threading
@@ -27,7 +28,7 @@ from playground.ui import attention, generate, tokenizer, train
 from playground.ui import checkpoints as checkpoints_tab
 from playground.ui.components.facts import facts
 from playground.ui.guard import GuardedBlocks, app_kwargs
-from playground.ui.site import QUIET, Site, tell
+from playground.ui.site import QUIET, Site, shortened, tell
 from playground.workspaces import Workspaces
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -39,6 +40,7 @@ HEAD = f"<script>{Path(__file__).with_name('page.js').read_text()}</script>"
 # The js of a tab's event; what else a link says is put into the address by the parts that show it. Gradio sends the
 # event of the first tab also when the page opens, before the link has been followed.
 PUT_TAB_INTO_ADDRESS = '() => void (document.body.dataset.linked && putIntoAddress({{tab: "{}"}}))'
+NO_SUCH_MODEL = "The model of this link, “{}”, does not come with this page: ask its owner for the file."
 TABS = {
     "Train": train,
     "Tokenizer": tokenizer,
@@ -122,8 +124,11 @@ def build(workspaces: Workspaces) -> gr.Blocks:
 
         def enter(key, request: gr.Request, *values):
             key, workspace = workspaces.enter(key)
-            if (model := request.query_params.get("model")) in workspaces.shipped:
+            model = _asked(request, "model")
+            if model in workspaces.shipped:
                 workspace.use(model)
+            elif model:
+                gr.Warning(html.escape(NO_SUCH_MODEL.format(shortened(model))))
             # The tabs' own first inputs are the visitor's key, which may be a new one now.
             filled = {visitor: key} | {
                 component: _asked(request, name) for name, component in asked.items() if _asked(request, name)

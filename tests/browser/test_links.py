@@ -65,6 +65,15 @@ def test_a_link_takes_its_model_into_use_once(visitor, shipped, tiny_checkpoint)
     visitor.expect_model(shipped.name)
 
 
+def test_a_link_to_a_model_that_does_not_ship_says_so_once(visitor, shipped):
+    visitor.go(f"{visitor.page.url.split('?')[0]}?{urlencode({'model': 'The <b>goose</b>'})}")
+    visitor.expect_message("The model of this link, “The <b>goose</b>”, does not come with this page")
+    visitor.expect_model(shipped.name)
+    visitor.reload()
+    visitor.expect_model(shipped.name)
+    expect(visitor.page.get_by_test_id("toast-body")).to_have_count(0)
+
+
 @pytest.mark.parametrize(
     "asked",
     [
