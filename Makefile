@@ -13,7 +13,7 @@ run: .venv/.run
 	$(BIN)/python app.py
 
 test: .venv/.test chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # What takes too long for every test run: a hundred kills, ten thousand bad inputs, sixteen visitors for two minutes.
 soak: .venv/.test
