@@ -348,6 +348,9 @@ def test_evaluate_says_what_evaluate_says(playground, folder, tiny_checkpoint, s
     done = playground("evaluate", folder, verses, "--json")
     assert done.returncode == 0 and done.stderr == ""
     figures, expected = json.loads(done.stdout), asdict(evaluate(tiny_checkpoint, small_text.text))
+    for bin, expected_bin in zip(figures.pop("bins"), expected.pop("bins"), strict=True):
+        nothing = {"count": 0, "confidence": None, "accuracy": None}
+        assert bin == (pytest.approx(expected_bin, rel=1e-6) if expected_bin["count"] else nothing)
     assert figures == pytest.approx(expected, rel=1e-6)
     assert figures["n_tokens"] == figures["n_chars"] == len(small_text.text) - 1  # characters, all but the first
     assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))
