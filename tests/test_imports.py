@@ -36,6 +36,7 @@ ORDER = [
     "embeddings",
     "ablation",
     "evaluation",
+    "surprise",
     "engine",
     "runs",
     "workspaces",
