@@ -35,6 +35,7 @@ ORDER = [
     "inspection",
     "embeddings",
     "ablation",
+    "suffixes",
     "evaluation",
     "surprise",
     "engine",
