@@ -36,6 +36,8 @@ ORDER = [
     "embeddings",
     "ablation",
     "suffixes",
+    "ngrams",
+    "compression",
     "evaluation",
     "surprise",
     "engine",
