@@ -38,6 +38,8 @@ ORDER = [
     "suffixes",
     "ngrams",
     "compression",
+    "copies",
+    "diversity",
     "evaluation",
     "surprise",
     "engine",
