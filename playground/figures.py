@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +12,7 @@ from matplotlib.image import AxesImage
 from playground.checkpoint import TrainStep
 from playground.corpus import References
 from playground.embeddings import PositionTable, Rotations, TokenMap
+from playground.evaluation import Evaluation
 from playground.heads import CLEAR, EVEN
 from playground.inspection import Inspection, averaged
 from playground.life import LEVELS, SCORES, Life
@@ -21,6 +22,7 @@ from playground.tokenizer import visible
 MOST_LABELS = 64  # tokens that can still be told apart along an axis
 MOST_INCHES, LETTERS_AN_INCH = 16, 13
 ORANGE, BLUE = "#ea580c", "#2563eb"  # as on the page
+OWN = "This model"  # what the one is called that a figure is about
 MOST_NAMED = 400  # tokens of a map that are written out; the rest are dots
 
 
@@ -164,6 +166,28 @@ def next_token_figure(texts: Sequence[str], probs: np.ndarray, uncut: np.ndarray
     axes.set(xlabel="probability")
     axes.legend(frameon=False, fontsize=7)
     _title(axes, f"The next token\n{caption}")
+    return figure
+
+
+def evaluation_figure(evaluation: Evaluation, others: Mapping[str, float], caption: str) -> Figure:
+    """Bits per character of a model and of `others` by their names, the fewest on top; and the model's reliability."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    bits = {OWN: evaluation.bits_per_char} | others
+    names = sorted(bits, key=bits.get)
+    colours = [ORANGE if name == OWN else "0.7" for name in names]
+    bars = left.barh(range(len(names)), [bits[name] for name in names], color=colours)
+    left.bar_label(bars, fmt="%.3f", padding=3, fontsize=7)
+    left.set_yticks(range(len(names)), names)
+    left.invert_yaxis()
+    left.margins(x=0.12)
+    left.set(xlabel="bits per character")
+    filled = [bin for bin in evaluation.bins if bin.count]
+    right.bar([bin.confidence for bin in filled], [bin.accuracy for bin in filled], width=0.06, color=BLUE, alpha=0.7)
+    right.plot([0, 1], [0, 1], "--", lw=1, color=ORANGE)
+    right.set(xlabel="probability of the likeliest token", ylabel="how often it came", xlim=(0, 1), ylim=(0, 1))
+    _title(right, f"Calibration error {100 * evaluation.calibration_error:.1f} %")
+    figure.suptitle(f"{caption}\n{evaluation.n_tokens:,} tokens", fontsize=9, parse_math=False)
     return figure
 
 

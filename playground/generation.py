@@ -52,6 +52,12 @@ class GenerationStep:
     text: str
 
 
+def check_seed(seed: object) -> None:
+    """Raises `BadInput` for what no generator of random numbers takes."""
+    if not is_whole(seed) or not 0 <= seed <= MAX_SEED:
+        raise BadInput(f"The seed must be a whole number from 0 to {MAX_SEED:,}.")
+
+
 def next_token_probs(logits: Tensor, sampling: Sampling) -> Tensor:
     """The distribution (V,) to draw from, in float64, given the logits (V,) of one position.
 
@@ -146,8 +152,7 @@ def stream_generate(
     """Goes on from the prompt, token by token. The same seed and settings give the same text."""
     if not is_whole(max_new_tokens) or not 1 <= max_new_tokens <= MAX_NEW_TOKENS:
         raise BadInput(f"The number of tokens must be a whole number from 1 to {MAX_NEW_TOKENS:,}.")
-    if not is_whole(seed) or not 0 <= seed <= MAX_SEED:
-        raise BadInput(f"The seed must be a whole number from 0 to {MAX_SEED:,}.")
+    check_seed(seed)
     sampling.validate(checkpoint.config.vocab_size)
     ids = encode_prompt(checkpoint.tokenizer, prompt)
     return _stream(checkpoint, ids, int(max_new_tokens), sampling, int(seed))

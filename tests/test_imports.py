@@ -40,6 +40,7 @@ ORDER = [
     "compression",
     "copies",
     "diversity",
+    "learned",
     "evaluation",
     "surprise",
     "engine",

@@ -3,6 +3,7 @@
 import secrets
 import weakref
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
@@ -29,6 +30,10 @@ class Shown:
         if not checkpoint:
             raise BadInput(NOT_KEPT)
         return checkpoint
+
+    @property
+    def nbytes(self) -> int:
+        return self.inspection.attention.nbytes + self.inspection.logits.nbytes
 
     @property
     def ids(self) -> list[int]:
@@ -62,19 +67,35 @@ class Shown:
         return "-".join(f"{part}s-average" if i == AVERAGE else f"{part}{i + 1}" for part, i in named)
 
 
-class Inspections:
-    """The latest inspections, by ids that cannot be guessed: the page asks for one head at a time."""
+class Sized(Protocol):
+    nbytes: int
 
-    def __init__(self):
-        self._kept: Recent[Shown] = Recent(MAX_KEPT_BYTES)
 
-    def add(self, shown: Shown) -> str:
+Thing = TypeVar("Thing", bound=Sized)
+
+
+class Kept(Generic[Thing]):
+    """The latest things that pages look at, by ids that cannot be guessed: a page asks for one part at a time."""
+
+    def __init__(self, max_bytes: int, not_kept: str):
+        self._recent: Recent[Thing] = Recent(max_bytes)
+        self._not_kept = not_kept
+
+    def add(self, thing: Thing) -> str:
         key = secrets.token_urlsafe(16)
-        self._kept.put(key, shown, shown.inspection.attention.nbytes + shown.inspection.logits.nbytes)
+        self._recent.put(key, thing, thing.nbytes)
         return key
 
-    def get(self, key: str) -> Shown:
-        shown = self._kept.get(key)
-        if not shown:
-            raise BadInput(NOT_KEPT)
-        return shown
+    def get(self, key: str) -> Thing:
+        """Raises `BadInput` for what is not kept any more."""
+        thing = self._recent.get(key)
+        if not thing:
+            raise BadInput(self._not_kept)
+        return thing
+
+
+class Inspections(Kept[Shown]):
+    """What the Attention tabs show."""
+
+    def __init__(self):
+        super().__init__(MAX_KEPT_BYTES, NOT_KEPT)

@@ -1,0 +1,186 @@
+"""The Evaluate tab: how good the model in use is on a text, where it errs, and how much of what it writes is copied."""
+
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import gradio as gr
+import numpy as np
+
+from playground.checkpoint import Checkpoint
+from playground.compression import compressed_bits_per_char
+from playground.corpus import Text, pasted, split
+from playground.errors import BadInput
+from playground.evaluation import Evaluation, Evaluator
+from playground.learned import Learned, Library
+from playground.ngrams import NAMES
+from playground.surprise import most_surprising, surprises
+from playground.ui import samples
+from playground.ui.components.downloads import pack_figure
+from playground.ui.components.report import pack_report, report
+from playground.ui.components.surprise_view import pack_passage, surprise_view
+from playground.ui.shown import Kept
+from playground.ui.site import QUIET, Site, Tab, answer, tell
+from playground.workspaces import Workspace
+
+HELD_OUT, OWN = "The part held out from training", "A text of your own"
+NOT_HERE = "The text that {} learned from is not here: choose “A text of your own” and paste one."
+NOT_KEPT = "These figures are not kept any more: press Measure."
+MAX_KEPT_BYTES = 2**26  # of measured texts for pages to ask about
+YIELD_SECONDS = 0.15  # between two updates of the figures
+PASSAGE, AROUND = 256, 24  # tokens of the text that are shown at a time, and faintly before and after
+SURPRISING, MOST_PASSAGES = 64, 50  # tokens of a passage in the order of surprise, and how many there are
+MOST_COUNTED, MOST_COMPRESSED = 200_000, 1_000_000  # tokens and characters, so that neither takes over a second
+
+Other = tuple[str, float, str]  # a simple model or compressor: name, bits per character, and over how much
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A text that has been measured, for a page to look at. It does not keep its model in memory."""
+
+    title: str  # of the model and the text
+    model: "weakref.ref[Checkpoint]"
+    ids: np.ndarray  # (T,)
+    losses: np.ndarray  # (T,) float32 nats; NaN for the first
+    evaluation: Evaluation
+    others: tuple[Other, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return self.ids.nbytes + self.losses.nbytes
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        checkpoint = self.model()
+        if not checkpoint:
+            raise BadInput(NOT_KEPT)
+        return checkpoint
+
+
+def build(site: Site) -> Tab:
+    measured: Kept[Measured] = Kept(MAX_KEPT_BYTES, NOT_KEPT)
+    library = Library()
+    with gr.Row():
+        source = gr.Radio([HELD_OUT, OWN], value=HELD_OUT, label="Measure on", elem_id="measured-on", scale=3)
+        begin = gr.Button("Measure", variant="primary", elem_id="measure", min_width=120)
+        stop = gr.Button("Stop", elem_id="stop-measuring", min_width=80)
+    own = gr.Textbox(label="Your text", lines=4, max_lines=10, visible=False, elem_id="measured-text")
+    figures = report(_figure(measured), elem_id="report")
+    errors = surprise_view(*_passages(site, measured), elem_id="surprise")
+
+    @tell
+    def measure(key, source, own):
+        workspace = site.workspace(key)
+        checkpoint = workspace.current
+        text, learned_from = _text(workspace, checkpoint, source, own), workspace.text_of(checkpoint)
+        title = f"{checkpoint.name} on {text.name}"
+        with site.visit():
+            evaluator = Evaluator(checkpoint, text.text)
+        parts, share = evaluator.parts(), 0
+        while share < 1:
+            with site.visit():
+                evaluation = _burst(parts)
+            share = evaluation.share
+            yield pack_report(title, evaluation, (), "", None), gr.skip()
+        done = Measured(title, weakref.ref(checkpoint), evaluator.ids.numpy(), evaluator.losses, evaluation)
+        yield pack_report(title, evaluation, (), "Counting …", None), {"id": measured.add(done)}
+        others = _compressed(text.text)
+        if learned_from:
+            others += _counted(library.get(learned_from, checkpoint.tokenizer), evaluator)
+        done = replace(done, others=others)
+        yield pack_report(title, evaluation, others, _note(learned_from), measured.add(done)), gr.skip()
+
+    samples_parts = samples.build(site, library)
+
+    source.change(lambda chosen: gr.update(visible=chosen == OWN), source, own, queue=False, **QUIET)
+    measuring = begin.click(measure, [site.visitor, source, own], [figures, errors], concurrency_limit=4, **QUIET)
+    stop.click(None, None, None, cancels=[measuring], **QUIET)
+
+    def show(_: Workspace, checkpoint: Checkpoint, key):
+        return [None] * 4  # what was measured was another model's
+
+    return Tab([site.visitor], [figures, errors, *samples_parts], show)
+
+
+def _text(workspace: Workspace, checkpoint: Checkpoint, source: str, own: str) -> Text:
+    if source == OWN:
+        return replace(pasted(own), name="your text")
+    learned = workspace.text_of(checkpoint)
+    if not learned:
+        raise BadInput(NOT_HERE.format(checkpoint.name))
+    return Text(f"the last tenth of {learned.name}", split(learned.text)[1])
+
+
+def _burst(parts: Iterator[Evaluation]) -> Evaluation:
+    """The figures after the next moment's predictions."""
+    evaluation, until = next(parts), time.monotonic() + YIELD_SECONDS
+    while evaluation.share < 1 and time.monotonic() < until:
+        evaluation = next(parts)
+    return evaluation
+
+
+# ---- Beside the model ------------------------------------------------------------------------------------------------
+
+
+def _counted(learned: Learned, evaluator: Evaluator) -> tuple[Other, ...]:
+    """What models reach that only count, over the same tokens as the model, or the first MOST_COUNTED of them."""
+    ids = evaluator.ids[: MOST_COUNTED + 1].numpy()
+    n_tokens, n_chars = len(ids) - 1, int(evaluator.lengths[0, 1 : len(ids)].sum())
+    bits = learned.ngrams.losses(ids).sum(axis=1) / np.log(2) / max(1, n_chars)
+    return tuple((name, float(n), f"{n_tokens:,} tokens") for name, n in zip(NAMES, bits, strict=True))
+
+
+def _compressed(text: str) -> tuple[Other, ...]:
+    text = text[:MOST_COMPRESSED]
+    return tuple((name, bits, f"{len(text):,} characters") for name, bits in compressed_bits_per_char(text).items())
+
+
+def _note(learned: Text | None) -> str:
+    compressors = "gzip, bz2 and xz compress this text alone, without having seen another."
+    if not learned:
+        return f"{compressors} The text that this model learned from is not here, so nothing could be counted in it."
+    return f"From uniform to 5-gram: models that only count, in the training part of {learned.name}. {compressors}"
+
+
+def _figure(measured: Kept[Measured]) -> Callable:
+    @answer(str, str)
+    def figure(key, kind):
+        done = measured.get(key)
+        others = {name: bits for name, bits, _ in done.others}
+        return pack_figure(
+            "evaluation", kind, lambda figures: figures.evaluation_figure(done.evaluation, others, done.title)
+        )
+
+    return figure
+
+
+# ---- Where it errs ---------------------------------------------------------------------------------------------------
+
+
+def _passages(site: Site, measured: Kept[Measured]) -> tuple[Callable, Callable]:
+    @answer(str, str)
+    def passages(key, order):
+        losses = measured.get(key).losses
+        if order == "first":
+            return {"starts": list(range(0, len(losses), PASSAGE)), "length": PASSAGE}
+        length = min(SURPRISING, len(losses) - 1)
+        starts = most_surprising(-losses if order == "least" else losses, length, MOST_PASSAGES)
+        return {"starts": starts, "length": length}
+
+    @answer(str, int, int)
+    def passage(key, start, length):
+        done = measured.get(key)
+        if not (0 <= start < len(done.ids) and 0 < length <= PASSAGE):
+            raise BadInput("The text has no such passage: choose another.")
+        first, end = max(0, start - AROUND), min(start + length + AROUND, len(done.ids))
+        # From the beginning of a window before that, so that each token sees what it saw in the measurement.
+        block_size = done.checkpoint.config.block_size
+        before = max(0, (first - 1) // block_size * block_size)
+        with site.visit():
+            found = surprises(done.checkpoint, done.ids[before:end].tolist())
+        seen = type(found)(**{name: rows[first - before :] for name, rows in vars(found).items()})
+        return pack_passage(seen, done.ids[first:end], done.checkpoint.tokenizer.token_text, first, len(done.ids))
+
+    return passages, passage
