@@ -14,8 +14,10 @@ from playground.checkpoint import TrainStep
 from playground.config import ModelConfig
 from playground.corpus import References
 from playground.embeddings import TokenMap, positions
+from playground.evaluation import evaluate
 from playground.figures import (
     attention_figure,
+    evaluation_figure,
     life_figure,
     loss_figure,
     mask_figure,
@@ -156,3 +158,18 @@ def test_bars_are_as_long_as_the_probabilities():
     assert [bar.get_width() for bar in axes.patches] == [*uncut, *probs]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "$\\frac{$", "↵"]
     to_bytes(axes.figure, "png")
+
+
+def test_a_model_stands_among_others_beside_its_reliability():
+    evaluation = evaluate(random_checkpoint(CharTokenizer.train("abcd")), "abca bcda abcd" * 5)
+    figure = evaluation_figure(evaluation, {"gzip": 0.5, "$x$": 9.0}, "Verses on <b>")
+    left, right = figure.axes
+    bits = [0.5, evaluation.bits_per_char, 9.0]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["gzip", "This model", "$x$"]
+    assert [bar.get_width() for bar in left.patches] == pytest.approx(bits)
+    filled = [bin for bin in evaluation.bins if bin.count]
+    assert [bar.get_height() for bar in right.patches] == pytest.approx([bin.accuracy for bin in filled])
+    middles = [bar.get_x() + bar.get_width() / 2 for bar in right.patches]
+    assert middles == pytest.approx([bin.confidence for bin in filled])
+    assert "Verses on <b>" in texts_of(figure) and f"{evaluation.n_tokens} tokens" in texts_of(figure)
+    to_bytes(figure, "svg")

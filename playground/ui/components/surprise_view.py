@@ -13,8 +13,8 @@ TEMPLATE = """
   <summary>Where it errs: the text by surprise</summary>
   <p class="look-note" role="status"></p>
   <div class="look-body" hidden>
-    <p>Each token in the colour of its loss, −ln p: what the model foresaw fades into the page, and what it did not stands
-      out. Point at a token, or use the arrow keys, to see what it expected there instead.</p>
+    <p>Each token in the colour of its loss, −ln p: what the model foresaw fades into the page, and what it did not
+      stands out. Point at a token, or use the arrow keys, to see what it expected there instead.</p>
     <div class="sv-bar">
       <label class="look-choose">Passages <select class="sv-order">
         <option value="first">from the beginning</option>

@@ -6,7 +6,7 @@ from playground.ui.components.base import component
 
 TEMPLATE = """
 <section class="look sm">
-  <p class="sm-empty look-note" role="status">The model writes once with each pair of settings, from the prompt above.</p>
+  <p class="sm-empty look-note" role="status">The model writes once with each pair of settings, from that prompt.</p>
   <div class="sm-shown" hidden>
     <progress max="1" aria-label="Pairs of settings tried"></progress>
     <div class="sm-tables"></div>
