@@ -154,6 +154,26 @@ def positions_figure(places: PositionTable | Rotations, caption: str) -> Figure:
     return figure
 
 
+def rises_figure(rises: np.ndarray, caption: str) -> Figure:
+    """By how many nats a token the loss rises without each head alone, and in the last column without the MLP.
+
+    `rises` is (L, nh + 1). The colours go by the root of a rise, as on the page: one part may outweigh all others.
+    """
+    n_layer, n_columns = rises.shape
+    figure = Figure(figsize=(1.6 + 0.8 * n_columns, 1.2 + 0.5 * n_layer), layout="constrained")
+    axes = figure.subplots()
+    roots = np.sign(rises) * np.sqrt(np.abs(rises))
+    largest = np.abs(roots).max() or 1.0
+    axes.imshow(roots, cmap="PuOr_r", vmin=-largest, vmax=largest, aspect="auto")
+    for place in np.ndindex(rises.shape):
+        colour = "white" if abs(roots[place]) > 0.7 * largest else "black"
+        axes.text(*reversed(place), f"{rises[place]:+.3f}", ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks(range(n_columns), [*(f"head {i + 1}" for i in range(n_columns - 1)), "MLP"], fontsize=7)
+    axes.set_yticks(range(n_layer), [f"layer {i + 1}" for i in range(n_layer)], fontsize=7)
+    _title(axes, caption)
+    return figure
+
+
 def next_token_figure(texts: Sequence[str], probs: np.ndarray, uncut: np.ndarray, caption: str) -> Figure:
     """The likeliest next tokens with their probabilities (n,), and those at temperature 1 with nothing cut."""
     figure = Figure(figsize=(6, 0.8 + 0.3 * len(texts)), layout="constrained")

@@ -23,6 +23,7 @@ from playground.figures import (
     mask_figure,
     next_token_figure,
     positions_figure,
+    rises_figure,
     scores_figure,
     to_bytes,
     token_map_figure,
@@ -150,6 +151,17 @@ def test_positions_are_drawn_beside_their_likeness(position):
     expected = np.cos(places.angles) if position == "rotary" else places.vectors
     np.testing.assert_allclose(table, expected)
     np.testing.assert_allclose(likeness, places.similarity)
+
+
+def test_the_rises_of_the_loss_stand_where_their_parts_are():
+    rises = np.array([[0.25, -0.01, 4.0], [0.0, 0.125, 1.0]])
+    axes = rises_figure(rises, "Verses, $x").axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), np.sign(rises) * np.sqrt(np.abs(rises)))
+    told = {text.get_position(): text.get_text() for text in axes.texts}
+    assert told == {(j, i): f"{rises[i, j]:+.3f}" for i in range(2) for j in range(3)}
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["head 1", "head 2", "MLP"]
+    assert "Verses, $x" in texts_of(axes.figure)
+    to_bytes(rises_figure(np.zeros((1, 2)), "nothing rises").axes[0].figure, "svg")
 
 
 def test_bars_are_as_long_as_the_probabilities():

@@ -5,6 +5,7 @@ import doctest
 import gc
 import html
 import json
+import math
 import random
 import subprocess
 import sys
@@ -594,6 +595,13 @@ def test_the_mask_is_taken_away(tiny_checkpoint, closely, key, place):
 def test_what_is_not_there_cannot_be_switched_off(closely, key, name, off):
     functions, trace = closely
     assert "no such head" in functions[name]([key, trace, off])["error"]
+
+
+@pytest.mark.parametrize("measured", [[], [0.5] * 5, [0.5] * 7, [0.5] * 5 + ["1"], [0.5] * 5 + [math.nan]])
+def test_a_map_that_is_not_measured_to_its_end_is_no_figure(closely, measured):
+    functions, trace = closely
+    assert "not measured to its end" in functions["rises"]([trace, measured, "svg"])["error"]
+    assert functions["rises"]([trace, [0.5, -1, 0, 0.25, 1e-9, 2], "svg"])["name"] == "switched-off.svg"
 
 
 def test_a_prompt_of_one_token_has_no_loss(tiny_checkpoint, site, key):

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from itertools import islice
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from playground.ablation import held_out_ids, held_out_loss, switch_off, unmask
 from playground.checkpoint import Checkpoint
+from playground.config import is_number
 from playground.errors import BadInput
 from playground.generation import SAMPLE_TOKENS, Sampling, generate_ids, next_logits
 from playground.heads import TOO_LARGE
@@ -85,6 +87,17 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
         changed = _without(shown, off)
         return [_written(site, checkpoint, shown.ids) for checkpoint in (shown.checkpoint, changed)]
 
+    @answer(str, list, str)
+    def rises(trace, measured, kind):
+        """What the page has measured part by part, as a figure: a row a layer, the heads' numbers and the MLP's."""
+        shown = inspections.get(trace)
+        n_layer, n_head = shown.inspection.attention.shape[:2]
+        if len(measured) != n_layer * (n_head + 1) or not all(map(is_number, measured)):
+            raise BadInput("The map is not measured to its end: press Measure each alone.")
+        table = np.array(measured, dtype=np.float64).reshape(n_layer, n_head + 1)
+        caption = f"Rise of the loss without each part alone, nats a token\n{shown.checkpoint.name}"
+        return pack_figure("switched-off", kind, lambda figures: figures.rises_figure(table, caption))
+
     @answer(str, str, int, int)
     def mask(key, trace, layer, head):
         shown = inspections.get(trace)
@@ -110,7 +123,7 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
             lambda figures: figures.mask_figure(shown.inspection, free, *picked, shown.caption),
         )
 
-    return {function.__name__: function for function in (rise, effect, texts, mask, figure)}
+    return {function.__name__: function for function in (rise, effect, texts, rises, mask, figure)}
 
 
 def _held_out(workspace: Workspace, checkpoint: Checkpoint) -> HeldOut | None:

@@ -38,7 +38,7 @@ def build(site: Site) -> Tab:
     scores = head_table(closely["scores"], elem_id="scores")
     stages = head_stages(closely["stages"], elem_id="stages")
     mask = mask_view(without["mask"], without["figure"], elem_id="mask")
-    off = switches(without["effect"], without["rise"], without["texts"], elem_id="switches")
+    off = switches(without["effect"], without["rise"], without["texts"], without["rises"], elem_id="switches")
     lens = logit_lens_table(closely["lens"], elem_id="lens")
     vectors = embedding_map(*tables.values(), elem_id="embeddings")
     of_a_head, of_the_model = [figure, stages, mask], [scores, off, lens, vectors]

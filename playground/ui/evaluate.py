@@ -31,7 +31,7 @@ MAX_KEPT_BYTES = 2**26  # of measured texts for pages to ask about
 YIELD_SECONDS = 0.15  # between two updates of the figures
 PASSAGE, AROUND = 256, 24  # tokens of the text that are shown at a time, and faintly before and after
 SURPRISING, MOST_PASSAGES = 64, 50  # tokens of a passage in the order of surprise, and how many there are
-MOST_COUNTED, MOST_COMPRESSED = 200_000, 1_000_000  # tokens and characters, so that neither takes over a second
+MOST_COUNTED, MOST_COMPRESSED = 100_000, 1_000_000  # tokens and characters, so that neither takes over a second
 
 Other = tuple[str, float, str]  # a simple model or compressor: name, bits per character, and over how much
 

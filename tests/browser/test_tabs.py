@@ -545,6 +545,8 @@ def test_heads_and_mlps_are_switched_off(visitor, tiny_checkpoint):
     for part, checkpoint in zip(parts.all(), expected, strict=True):
         shown = float(part.locator("small").inner_text().replace("−", "-"))
         assert shown == pytest.approx(evaluate(checkpoint, "the goose").loss - before, abs=6e-4)
+    name, svg = visitor.download("switches", "Download this figure as SVG")
+    assert name == "switched-off.svg" and ElementTree.fromstring(svg).tag.endswith("svg")
     switches.get_by_role("button", name="Switch all on").click()
     expect(switches).to_have_attribute("data-off", "")
     expect(loss).to_have_text(f"{before:.3f}")

@@ -133,7 +133,7 @@ async function write() {
 async function measure() {
   const run = (state.measuring = Date.now());
   const keys = [...find(".sw-grid").querySelectorAll("button")].map((button) => button.dataset.part);
-  state.rises.clear();
+  forgetRises();
   find(".sw-measure").textContent = "Stop measuring";
   find(".sw-told").ariaLive = "off";
   find(".sw-progress").hidden = false;
@@ -147,6 +147,12 @@ async function measure() {
     mark();
   }
   stopMeasuring(`The loss without each part alone. ${mostNeeded()}`);
+  find(".figure-buttons").hidden = false;
+}
+
+function forgetRises() {
+  state.rises.clear();
+  find(".figure-buttons").hidden = true;
 }
 
 function mostNeeded() {
@@ -172,12 +178,13 @@ find(".sw-measure").addEventListener("click", () => {
   else measure();
 });
 find(".sw-write").addEventListener("click", write);
+offerFigure(find(".figure-buttons"), (kind) => server.rises([props.value.id, [...state.rises.values()], kind]));
 watch("value", () => {
   const otherModel = props.value?.model !== state.model;
   state.model = props.value?.model;
   if (otherModel) state.off.clear();
   if (otherModel || !state.ownText) {
-    state.rises.clear(); // they were those of another model, or of another prompt
+    forgetRises(); // they were those of another model, or of another prompt
     stopMeasuring("");
   }
   lookAnew();

@@ -25,6 +25,7 @@ TEMPLATE = """
       <button type="button" class="sw-measure look-button">Measure each alone</button>
       <progress class="sw-progress" max="1" value="0" aria-label="Parts measured" hidden></progress>
       <span class="sw-told"></span>
+      <span class="figure-buttons" hidden></span>
     </div>
     <div class="sw-result">
       <section aria-label="Loss">
@@ -55,7 +56,7 @@ TEMPLATE = """
 """
 
 
-def switches(effect: Callable, rise: Callable, texts: Callable, **kwargs) -> gr.HTML:
+def switches(effect: Callable, rise: Callable, texts: Callable, rises: Callable, **kwargs) -> gr.HTML:
     """The component, closed at first. Its value is what the tab looks at (see attention.py), or None.
 
     It asks `effect`, `rise` and `texts`, each with `[visitor, id, off]`, where `off` has `[layer, head]` of all that is
@@ -65,8 +66,10 @@ def switches(effect: Callable, rise: Callable, texts: Callable, **kwargs) -> gr.
       token, over how many tokens of what, whether that is a text of the model's own, and `pack_next_tokens(...)`
     - `rise`: `{"rise"}` of that loss alone, for the map of all parts
     - `texts`: what the model writes as a whole, and without what is off
+
+    `rises` gets `[id, numbers, kind]`, the numbers of all parts, and returns that map as a PNG or SVG file.
     """
-    return component("switches", TEMPLATE, "look", server_functions=[effect, rise, texts], **kwargs)
+    return component("switches", TEMPLATE, "look", "figure", server_functions=[effect, rise, texts, rises], **kwargs)
 
 
 def pack_next_tokens(probs: np.ndarray, token_text: Callable[[int], str]) -> list[list]:
