@@ -37,7 +37,7 @@ class Copying:
 
 
 def copying(suffixes: SuffixArray, ids: np.ndarray, at_least: int) -> Copying:
-    """Compares a sample with the training text; what is copied is in a span of `at_least` ids.
+    """Compares a sample with the training text; what is copied is in a span of at least that many ids.
 
     Novelty by the size of the n-gram is from McCoy et al. 2023, who set it beside that of an equally long stretch of
     held-out text: some n-grams stand in any text of the language.
@@ -58,15 +58,8 @@ def copying(suffixes: SuffixArray, ids: np.ndarray, at_least: int) -> Copying:
     return Copying(spans, copied, int(lengths.max(initial=0)), novelty)
 
 
-def copied_spans(suffixes: SuffixArray, ids: np.ndarray, at_least: int) -> list[Span]:
-    """Every passage of `at_least` ids, 1 or more, that stands in the training text and can be made no longer.
-
-    In order, and no span lies within another; the end of one may lie beyond the start of the next.
-    """
-    return _maximal(*suffixes.longest(ids), at_least)
-
-
 def _maximal(lengths: np.ndarray, places: np.ndarray, at_least: int) -> list[Span]:
+    """Every passage of `at_least` ids that can be made no longer: none lies within another, two may overlap."""
     starts = np.arange(len(lengths))
     ends = starts + lengths
     further = ends > np.append(0, ends[:-1])  # than the passage from the id before, which holds this one if it is not

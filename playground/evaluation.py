@@ -25,6 +25,7 @@ from playground.training import EVAL_BATCH_TOKENS
 LARGEST_EXPONENT = 700  # e to more than 709 is no float
 N_TOP = 5  # tokens that are kept of what the model expected
 N_BINS = 10
+MOST_LOGITS = 2**24  # of one batch, 64 MB of them, unless a single window has more
 
 # ---- One pass through the model --------------------------------------------------------------------------------------
 
@@ -42,15 +43,15 @@ class Predictions:
 
 def predictions(model: GPT, ids: Tensor) -> Iterator[Predictions]:
     """Predicts all of the `ids` (T,) but the first, a batch of windows at a time."""
-    for places in _windows(len(ids), model.config.block_size):
+    for places in _windows(len(ids), model.config.block_size, model.config.vocab_size):
         yield Predictions(places.flatten(), *_predict(model, ids[places - 1], ids[places]))
 
 
-def _windows(n_ids: int, block_size: int) -> Iterator[Tensor]:
+def _windows(n_ids: int, block_size: int, vocab_size: int) -> Iterator[Tensor]:
     """The places of the tokens to predict, (B, T): whole windows in a random order, and then what fills none."""
     n_windows, n_rest = divmod(max(0, n_ids - 1), block_size)
     order = torch.randperm(n_windows, generator=torch.Generator().manual_seed(0))
-    n_rows = max(1, EVAL_BATCH_TOKENS // block_size)
+    n_rows = max(1, min(EVAL_BATCH_TOKENS, MOST_LOGITS // vocab_size) // block_size)
     for i in range(0, n_windows, n_rows):
         yield order[i : i + n_rows, None] * block_size + torch.arange(1, block_size + 1)
     if n_rest:
@@ -86,7 +87,8 @@ class Bin:
 class Evaluation:
     """How well a model predicts a text. Every figure is over the same `n_tokens`.
 
-    Only those of a character or a byte compare models with different tokenizers.
+    Only those of a character or a byte compare models with different tokenizers, and only where no token is unknown: a
+    model has to foresee no more than that it is.
     """
 
     loss: float  # nats a token
@@ -100,6 +102,7 @@ class Evaluation:
     top5_accuracy: float  # share of the tokens that were among its five likeliest
     calibration_error: float
     bins: tuple[Bin, ...]  # by the probability p of the likeliest token: 0 < p ≤ 0.1, 0.1 < p ≤ 0.2, … 1
+    n_unknown: int  # tokens among them that are not in the vocabulary
     share: float  # of the text that has been predicted, from 0 to 1
 
 
@@ -137,9 +140,10 @@ class Evaluator:
         self.ids = torch.from_numpy(np.array(checkpoint.tokenizer.encode(text), dtype=np.int64))  # (T,)
         if len(self.ids) < 2:
             raise BadInput("The text is too short to measure a loss on: give at least two tokens.")
+        self.unk_id = -1 if checkpoint.tokenizer.unk_id is None else checkpoint.tokenizer.unk_id
         self.lengths = token_lengths(checkpoint.tokenizer, text, self.ids)  # (2, T)
         self.losses = np.full(len(self.ids), np.nan, dtype=np.float32)
-        self.loss, self.n_top5, self.n_chars, self.n_bytes = 0.0, 0, 0, 0  # sums
+        self.loss, self.n_top5, self.n_chars, self.n_bytes, self.n_unknown = 0.0, 0, 0, 0, 0  # sums
         self.bins = torch.zeros(3, N_BINS, dtype=torch.float64)  # sums: predictions, their confidence, how many right
         self._predictions = predictions(checkpoint.model, self.ids)
 
@@ -155,6 +159,7 @@ class Evaluator:
         self.n_top5 += int((batch.rank <= N_TOP).sum())
         n_chars, n_bytes = self.lengths[:, batch.places].sum(1).tolist()
         self.n_chars, self.n_bytes = self.n_chars + n_chars, self.n_bytes + n_bytes
+        self.n_unknown += int((self.ids[batch.places] == self.unk_id).sum())
         confidence, right = batch.top_probs[:, 0].double(), (batch.rank == 1).double()  # (N,)
         which = (confidence * N_BINS).ceil().long() - 1  # a bin includes its upper end
         for sums, summands in zip(self.bins, (torch.ones_like(right), confidence, right), strict=True):
@@ -179,6 +184,7 @@ class Evaluator:
             top5_accuracy=self.n_top5 / n_tokens,
             calibration_error=calibration_error(bins),
             bins=bins,
+            n_unknown=self.n_unknown,
             share=n_tokens / (len(self.ids) - 1),
         )
 

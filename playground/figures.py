@@ -94,7 +94,7 @@ def scores_figure(life: Life, score: str, layer: int, head: int, caption: str) -
     axes.plot(life.steps, scores[:, layer, head], lw=2, color=ORANGE)
     axes.axhline(EVEN if score == "uniform" else CLEAR, ls="--", lw=0.8, color="0.5")
     axes.set_xscale("symlog", linthresh=1)  # a run's first step is 0
-    axes.set(xlabel="step", ylabel=f"{score} score", ylim=(0, 1.02), xlim=(0, life.steps[-1]))
+    axes.set(xlabel="step", ylabel=f"{score} score", ylim=(0, 1.02), xlim=(0, max(1, life.steps[-1])))
     _title(axes, f"{_heads(layer, head).capitalize()}, among all heads\n{caption}")
     return figure
 
@@ -207,7 +207,8 @@ def evaluation_figure(evaluation: Evaluation, others: Mapping[str, float], capti
     right.plot([0, 1], [0, 1], "--", lw=1, color=ORANGE)
     right.set(xlabel="probability of the likeliest token", ylabel="how often it came", xlim=(0, 1), ylim=(0, 1))
     _title(right, f"Calibration error {100 * evaluation.calibration_error:.1f} %")
-    figure.suptitle(f"{caption}\n{evaluation.n_tokens:,} tokens", fontsize=9, parse_math=False)
+    about = textwrap.fill(f"{caption}, {evaluation.n_tokens:,} tokens", 110)
+    figure.suptitle(about, fontsize=9, parse_math=False)
     return figure
 
 

@@ -33,10 +33,10 @@ class SuffixArray:
     (array([2, 1, 1]), array([4, 1, 0]))
     """
 
-    def __init__(self, ids: np.ndarray, on_progress: Callable[[float], None] = lambda share: None):
-        """Sorts the suffixes of `ids` (n,). `on_progress` hears now and then which share of them, 0 to 1, is sorted."""
+    def __init__(self, ids: np.ndarray):
+        """Sorts the suffixes of `ids` (n,)."""
         self.text = np.append(ids, END).astype(np.int32)  # (n + 1,)
-        self.order = _sorted_suffixes(self.text, on_progress)  # (n + 1,) int32
+        self.order = _sorted_suffixes(self.text)  # (n + 1,) int32
 
     def narrow(self, lo: np.ndarray, hi: np.ndarray, depth: int, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of the suffixes from `lo` to before `hi`, which share their first `depth` ids, those that go on with a token.
@@ -108,7 +108,7 @@ class SuffixArray:
 # ---- Sorting ---------------------------------------------------------------------------------------------------------
 
 
-def _sorted_suffixes(text: np.ndarray, on_progress: Callable[[float], None]) -> np.ndarray:
+def _sorted_suffixes(text: np.ndarray) -> np.ndarray:
     """Prefix doubling, in which what is sorted already is left alone (Larsson and Sadakane 2007).
 
     Suffixes that share their first `depth` ids are a group, and its rank is where it begins. The ranks of what comes
@@ -127,7 +127,6 @@ def _sorted_suffixes(text: np.ndarray, on_progress: Callable[[float], None]) -> 
         return rank[suffixes].astype(np.int64) << 32 | rank[suffixes + depth]
 
     while len(slots):
-        on_progress(1 - len(slots) / len(order))
         slots, first = _sort_groups(order, rank, slots, first, by_rank)
         depth *= 2
     return order

@@ -21,11 +21,6 @@ class Surprises:
     top_ids: np.ndarray  # (T, 5): what was expected, the likeliest first; fewer of a smaller vocabulary
     top_probs: np.ndarray  # (T, 5) float32
 
-    @property
-    def probability(self) -> np.ndarray:
-        """Of the tokens themselves, (T,)."""
-        return np.exp(-self.loss)
-
 
 def surprises(checkpoint: Checkpoint, ids: list[int]) -> Surprises:
     """How surprising each of these tokens was, in the windows of the evaluation, so that its figures are their means.

@@ -335,3 +335,9 @@ def assert_figures_of_the_file(checkpoint: Checkpoint, text: str, folder: Path) 
     figures = evaluate(checkpoint, text)
     assert figures.perplexity == pytest.approx(math.exp(nats / (len(ids) - 1)), rel=1e-4)
     assert figures.bits_per_char == pytest.approx(nats / math.log(2) / n_chars, rel=1e-4)
+
+
+@pytest.mark.parametrize(("text", "n_unknown"), [("to be", 0), ("to 中文 be", 2), ("中文中文", 3)])
+def test_unknown_tokens_are_counted(text, n_unknown):  # but for the first, which is not predicted
+    assert evaluate(make_checkpoint(), text).n_unknown == n_unknown
+    assert evaluate(make_checkpoint(BPETokenizer.train(TEXT, 300)), text).n_unknown == 0

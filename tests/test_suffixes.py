@@ -80,15 +80,6 @@ def test_hardly_any_text(ids, order):
     assert SuffixArray(as_ids(ids)).order.tolist() == order
 
 
-def test_progress_rises_and_the_order_is_the_same_whoever_listens():
-    text = np.tile(np.random.default_rng(0).integers(0, 65, 5_000), 2)
-    shares = []
-    suffixes = SuffixArray(text, shares.append)
-    assert shares == sorted(shares)
-    assert 0 <= shares[0] < shares[-1] < 1
-    assert (suffixes.order == SuffixArray(text).order).all()
-
-
 # --- What is found by it ----------------------------------------------------------------------------------------------
 
 

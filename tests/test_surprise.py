@@ -34,7 +34,7 @@ def test_surprises_are_those_of_predicting_one_token_at_a_time(tokenizer):
     for t, probs in enumerate(plain_probs(checkpoint.model, ids), start=1):
         order = sorted(range(len(probs)), key=probs.__getitem__, reverse=True)
         assert found.loss[t] == pytest.approx(-math.log(probs[ids[t]]), rel=1e-4, abs=1e-5)
-        assert found.probability[t] == pytest.approx(probs[ids[t]], rel=1e-4)
+        assert np.exp(-found.loss[t]) == pytest.approx(probs[ids[t]], rel=1e-4)
         assert found.rank[t] == order.index(ids[t]) + 1
         assert found.top_ids[t].tolist() == order[:5]
         assert found.top_probs[t].tolist() == pytest.approx([probs[id] for id in order[:5]], rel=1e-4)
@@ -42,7 +42,7 @@ def test_surprises_are_those_of_predicting_one_token_at_a_time(tokenizer):
 
 def test_the_first_token_is_not_predicted():
     found = surprises(make_checkpoint(), CHARS.encode("to"))
-    assert np.isnan([found.loss[0], found.probability[0], *found.top_probs[0]]).all()
+    assert np.isnan([found.loss[0], *found.top_probs[0]]).all()
     assert found.rank[0] == 0 and not found.top_ids[0].any()
     assert len(surprises(make_checkpoint(), []).loss) == 0
 
@@ -52,7 +52,7 @@ def test_surprises_worked_out_by_hand():
     checkpoint = checkpoint_with_logits(np.log([4, 3, 1]).tolist(), CharTokenizer.train("ab"))
     found = surprises(checkpoint, [0, 1, 2, 0])
     assert found.rank.tolist() == [0, 2, 3, 1]
-    assert found.probability[1:].tolist() == pytest.approx([3 / 8, 1 / 8, 1 / 2])
+    assert np.exp(-found.loss[1:]).tolist() == pytest.approx([3 / 8, 1 / 8, 1 / 2])
     assert found.loss[1:].tolist() == pytest.approx([math.log(8 / 3), math.log(8), math.log(2)])
     assert found.top_ids[1:].tolist() == [[0, 1, 2]] * 3  # no more than the vocabulary has
     assert found.top_probs[3].tolist() == pytest.approx([1 / 2, 3 / 8, 1 / 8])

@@ -19,19 +19,21 @@ from playground.surprise import most_surprising, surprises
 from playground.ui import samples
 from playground.ui.components.downloads import pack_figure
 from playground.ui.components.report import pack_report, report
-from playground.ui.components.surprise_view import pack_passage, surprise_view
-from playground.ui.shown import Kept
-from playground.ui.site import QUIET, Site, Tab, answer, tell
+from playground.ui.components.surprise_view import ORDERS, pack_passage, surprise_view
+from playground.ui.shown import Kept, alive
+from playground.ui.site import QUIET, Site, Tab, answer, tell, while_in_use
 from playground.workspaces import Workspace
 
 HELD_OUT, OWN = "The part held out from training", "A text of your own"
 NOT_HERE = "The text that {} learned from is not here: choose “A text of your own” and paste one."
+NOT_COUNTED = "Simple models and compressors follow, unless Stop is pressed."
 NOT_KEPT = "These figures are not kept any more: press Measure."
 MAX_KEPT_BYTES = 2**26  # of measured texts for pages to ask about
 YIELD_SECONDS = 0.15  # between two updates of the figures
 PASSAGE, AROUND = 256, 24  # tokens of the text that are shown at a time, and faintly before and after
 SURPRISING, MOST_PASSAGES = 64, 50  # tokens of a passage in the order of surprise, and how many there are
-MOST_COUNTED, MOST_COMPRESSED = 100_000, 1_000_000  # tokens and characters, so that neither takes over a second
+MOST_MEASURED = 2_000_000  # characters: with a small model half a minute or so
+MOST_COUNTED, MOST_COMPRESSED = 100_000, 1_000_000  # tokens and characters: about a second each
 
 Other = tuple[str, float, str]  # a simple model or compressor: name, bits per character, and over how much
 
@@ -53,17 +55,16 @@ class Measured:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        checkpoint = self.model()
-        if not checkpoint:
-            raise BadInput(NOT_KEPT)
-        return checkpoint
+        return alive(self.model, NOT_KEPT)
 
 
 def build(site: Site) -> Tab:
     measured: Kept[Measured] = Kept(MAX_KEPT_BYTES, NOT_KEPT)
     library = Library()
     with gr.Row():
-        source = gr.Radio([HELD_OUT, OWN], value=HELD_OUT, label="Measure on", elem_id="measured-on", scale=3)
+        source = gr.Radio(
+            [HELD_OUT, OWN], value=HELD_OUT, label="Measure on", elem_id="measured-on", scale=3, min_width=300
+        )
         begin = gr.Button("Measure", variant="primary", elem_id="measure", min_width=120)
         stop = gr.Button("Stop", elem_id="stop-measuring", min_width=80)
     own = gr.Textbox(label="Your text", lines=4, max_lines=10, visible=False, elem_id="measured-text")
@@ -73,6 +74,9 @@ def build(site: Site) -> Tab:
     @tell
     def measure(key, source, own):
         workspace = site.workspace(key)
+        yield from while_in_use(workspace, updates(workspace, source, own))
+
+    def updates(workspace: Workspace, source: str, own: str) -> Iterator[tuple]:
         checkpoint = workspace.current
         text, learned_from = _text(workspace, checkpoint, source, own), workspace.text_of(checkpoint)
         title = f"{checkpoint.name} on {text.name}"
@@ -83,14 +87,15 @@ def build(site: Site) -> Tab:
             with site.visit():
                 evaluation = _burst(parts)
             share = evaluation.share
-            yield pack_report(title, evaluation, (), "", None), gr.skip()
+            yield pack_report(title, evaluation, (), "", None), None
         done = Measured(title, weakref.ref(checkpoint), evaluator.ids.numpy(), evaluator.losses, evaluation)
-        yield pack_report(title, evaluation, (), "Counting …", None), {"id": measured.add(done)}
+        id = measured.add(done)
+        yield pack_report(title, evaluation, (), NOT_COUNTED, id), {"id": id}
         others = _compressed(text.text)
         if learned_from:
             others += _counted(library.get(learned_from, checkpoint.tokenizer), evaluator)
-        done = replace(done, others=others)
-        yield pack_report(title, evaluation, others, _note(learned_from), measured.add(done)), gr.skip()
+        measured.replace(id, replace(done, others=others))
+        yield pack_report(title, evaluation, others, _note(learned_from), id), gr.skip()
 
     samples_parts = samples.build(site, library)
 
@@ -105,12 +110,15 @@ def build(site: Site) -> Tab:
 
 
 def _text(workspace: Workspace, checkpoint: Checkpoint, source: str, own: str) -> Text:
-    if source == OWN:
-        return replace(pasted(own), name="your text")
     learned = workspace.text_of(checkpoint)
-    if not learned:
+    if source == OWN:
+        name, text = "your text", pasted(own).text
+    elif learned:
+        name, text = f"the last tenth of {learned.name}", split(learned.text)[1]
+    else:
         raise BadInput(NOT_HERE.format(checkpoint.name))
-    return Text(f"the last tenth of {learned.name}", split(learned.text)[1])
+    cut = f"the first {MOST_MEASURED:,} characters of " if len(text) > MOST_MEASURED else ""
+    return Text(cut + name, text[:MOST_MEASURED])
 
 
 def _burst(parts: Iterator[Evaluation]) -> Evaluation:
@@ -163,10 +171,13 @@ def _passages(site: Site, measured: Kept[Measured]) -> tuple[Callable, Callable]
     @answer(str, str)
     def passages(key, order):
         losses = measured.get(key).losses
+        if order not in ORDERS:
+            raise BadInput("The page asked for passages in no order: reload it.")
         if order == "first":
             return {"starts": list(range(0, len(losses), PASSAGE)), "length": PASSAGE}
         length = min(SURPRISING, len(losses) - 1)
-        starts = most_surprising(-losses if order == "least" else losses, length, MOST_PASSAGES)
+        with site.visit():
+            starts = most_surprising(-losses if order == "least" else losses, length, MOST_PASSAGES)
         return {"starts": starts, "length": length}
 
     @answer(str, int, int)

@@ -26,10 +26,7 @@ class Shown:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        checkpoint = self.model()
-        if not checkpoint:
-            raise BadInput(NOT_KEPT)
-        return checkpoint
+        return alive(self.model, NOT_KEPT)
 
     @property
     def nbytes(self) -> int:
@@ -67,6 +64,17 @@ class Shown:
         return "-".join(f"{part}s-average" if i == AVERAGE else f"{part}{i + 1}" for part, i in named)
 
 
+Held = TypeVar("Held")
+
+
+def alive(reference: "weakref.ref[Held]", not_kept: str) -> Held:
+    """What a page looks at, unless it has made way. Raises `BadInput` with the sentence then."""
+    held = reference()
+    if held is None:
+        raise BadInput(not_kept)
+    return held
+
+
 class Sized(Protocol):
     nbytes: int
 
@@ -85,6 +93,10 @@ class Kept(Generic[Thing]):
         key = secrets.token_urlsafe(16)
         self._recent.put(key, thing, thing.nbytes)
         return key
+
+    def replace(self, key: str, thing: Thing) -> None:
+        """More is known of what a page looks at."""
+        self._recent.put(key, thing, thing.nbytes)
 
     def get(self, key: str) -> Thing:
         """Raises `BadInput` for what is not kept any more."""

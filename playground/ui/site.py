@@ -58,6 +58,15 @@ class Site:
         return self.workspaces.host.engine.visit()
 
 
+def while_in_use(workspace: Workspace, updates: Iterator) -> Iterator:
+    """Updates of the page for as long as the same checkpoint is in use: later ones would stand under another's name."""
+    version = workspace.in_use[1]
+    for update in updates:
+        if workspace.in_use[1] != version:
+            return
+        yield update
+
+
 def tell(function: Callable) -> Callable:
     """An event handler whose failure becomes a message on the page; what the page shows stays as it was."""
     if inspect.isgeneratorfunction(function):

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from handmade import checkpoint_with_logits
 from playwright.sync_api import expect
 
 from playground.checkpoint import Checkpoint
@@ -18,10 +19,11 @@ from playground.evaluation import Evaluator, evaluate
 from playground.generation import Sampling, generate_ids
 from playground.learned import Learned
 from playground.surprise import most_surprising, surprises
+from playground.tokenizer import CharTokenizer
 
 pytestmark = pytest.mark.browser
 
-OWN = 'The <b>goose</b> & the "cat" went by; the grey one slept. ' * 6
+OWN = 'The <img src=x onerror="window.pwned=1"> goose & the "cat" went by; the grey one slept. ' * 5
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +179,42 @@ def test_where_the_text_is_not_at_hand_the_page_says_so(visitor, tiny_checkpoint
     visitor.expect_message("Tokens must be a whole number from 20 to 2,000")
 
 
+def test_a_model_that_is_sure_and_wrong_has_an_infinite_perplexity(visitor):
+    visitor.use(checkpoint_with_logits([-5_000.0, 5_000.0, 0.0], CharTokenizer.train("ab")))
+    measure_own(visitor, "aaaa")
+    expect(visitor.own("report")).to_have_attribute("data-others", "3")
+    assert figure(visitor, "perplexity") == "∞"
+    expect(visitor.own("report").locator(".rp-calibration")).to_contain_text("too few tokens to judge")
+
+
+def test_a_text_of_which_little_was_held_out(visitor):
+    visitor.train("abcdefghij" * 2, block_size=4, batch_size=2)
+    visitor.open("Evaluate")
+    visitor.fill("judged-length", 40)
+    visitor.at("write-and-compare").click()
+    view = visitor.own("copies")
+    expect(view.locator(".cv-note")).to_contain_text("only 2 tokens were held out")
+    assert "NaN" not in view.inner_text()
+    visitor.at("sweep").click()
+    visitor.expect_message("too few to compare with: train on a longer text")
+
+
+def test_what_another_model_has_begun_does_not_come_under_the_new_one(visitor, shipped, tiny_checkpoint):
+    visitor.open("Evaluate")
+    visitor.at("measure").click()
+    expect(visitor.own("report")).to_have_attribute("data-share", re.compile(r"0\.\d"))
+    visitor.at("stop-measuring").click()
+    expect(visitor.own("report").locator(".rp-title")).to_contain_text("% of it so far")
+    visitor.at("measure").click()
+    visitor.at("sweep").click()
+    expect(visitor.own("swept")).to_have_attribute("data-cells", re.compile("[1-9]"))
+    visitor.use(tiny_checkpoint)
+    visitor.open("Evaluate")
+    visitor.page.wait_for_timeout(3_000)  # in which the old ones would have come
+    for part in (".rp-shown", ".sm-shown", ".cv-shown"):
+        expect(visitor.page.locator(part)).to_be_hidden()
+
+
 def test_temperature_and_top_k_are_tried_against_held_out_text(visitor, shipped, learned):
     _, known = learned
     visitor.open("Evaluate")
@@ -187,5 +225,5 @@ def test_temperature_and_top_k_are_tried_against_held_out_text(visitor, shipped,
     drawn = generate_ids(shipped.model, shipped.tokenizer.encode("Once"), Sampling(0.5, 10), 0)
     ids = np.array([next(drawn)[0] for _ in range(150)])
     quality = known.ngrams.losses(ids)[-1].mean() / math.log(2)
-    cells = [swept.locator("table").nth(part).locator("tbody tr").nth(2).locator("td").nth(1) for part in (0, 1)]
+    cells = [swept.locator("table").nth(part).locator("tbody tr").nth(1).locator("td").nth(1) for part in (0, 1)]
     assert [cell.inner_text() for cell in cells] == [f"{quality:.2f}", f"{diversity(ids).distinct[3]:.3f}"]

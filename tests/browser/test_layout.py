@@ -8,8 +8,15 @@ from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
-TABS = ("Train", "Tokenizer", "Attention", "Generate", "Checkpoints")
-SEE = {"Train": "chart", "Tokenizer": "tokens", "Attention": "heads", "Generate": "next-token", "Checkpoints": "name"}
+TABS = ("Train", "Tokenizer", "Attention", "Generate", "Evaluate", "Checkpoints")
+SEE = {
+    "Train": "chart",
+    "Tokenizer": "tokens",
+    "Attention": "heads",
+    "Generate": "next-token",
+    "Evaluate": "measure",
+    "Checkpoints": "name",
+}
 
 # What stands further out than the page, or is wider inside than outside. A few things scroll or end in "…" on purpose.
 STICKING_OUT = """() => {

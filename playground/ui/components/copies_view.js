@@ -2,6 +2,8 @@
 
 const NOVELTY = ["2", "4", "6", "10", "20"]; // of the sizes that the server knows
 
+const HINT = "Point at a marked passage, or use ← and →, to see where it stands.";
+
 const find = (selector) => element.querySelector(selector);
 const slider = find(".cv-slider input");
 const blocks = [...element.querySelectorAll(".cv-text")];
@@ -14,6 +16,7 @@ function show() {
   find(".cv-written").textContent = value?.text ?? "";
   find(".cv-shown").hidden = !value?.id;
   if (!value?.id) return;
+  find(".cv-about").textContent = value.about;
   slider.value = value.at_least;
   load();
 }
@@ -26,6 +29,7 @@ async function load() {
   const answer = await ask(() => server.copies([props.value.id, Number(slider.value)]));
   if (request !== requests) return;
   find(".cv-note").textContent = answer.error ?? answer.note;
+  find(".cv-texts").hidden = find(".cv-table").hidden = Boolean(answer.error);
   if (answer.error) return;
   state.texts = answer.texts;
   const [model, heldOut] = answer.texts;
@@ -34,6 +38,7 @@ async function load() {
     block.parentElement.hidden = !answer.texts[i];
     block.replaceChildren(...(answer.texts[i] ? marked(answer.texts[i]) : []));
   });
+  find(".cv-verdict").textContent = model.copying ? verdict(model, heldOut) : "";
   find("thead th:last-child").hidden = !heldOut;
   find(".cv-table tbody").replaceChildren(...rows(model, heldOut));
   tell(null);
@@ -42,7 +47,7 @@ async function load() {
 
 // ---- The two texts ----
 
-const shapeOf = (text) => text.split(" ").map(visible).join(" ").replace("↵", "↵\n");
+const shapeOf = (text) => inText(text).replaceAll("↵", "↵\n");
 
 // The text in stretches between one border of a span and the next; where two spans overlap, the mark is of the longer.
 function marked({ tokens, copying }) {
@@ -55,18 +60,21 @@ function marked({ tokens, copying }) {
     const over = spans.map((span, at) => [span.end - span.start, at]).filter(([, at]) => spans[at].start <= begin && spans[at].end >= end);
     if (!over.length) return make("span", "", text);
     const node = make("mark", "", text);
+    node.dataset.begin = begin;
     node.dataset.span = over.reduce((a, b) => (b[0] > a[0] ? b : a))[1];
     return node;
   });
 }
 
 function tell(mark) {
-  state.lit?.classList.remove("cv-lit");
+  for (const piece of element.querySelectorAll(".cv-lit")) piece.classList.remove("cv-lit");
   state.lit = mark;
-  mark?.classList.add("cv-lit");
-  if (!mark) return find(".cv-told").replaceChildren(state.texts[0]?.copying ? "Point at a marked passage to see where it stands." : "");
+  if (!mark) return find(".cv-told").replaceChildren(state.texts[0]?.copying ? HINT : "");
   const { copying } = state.texts[blocks.indexOf(mark.parentElement)];
   const { start, end, where, context } = copying.spans[mark.dataset.span];
+  for (const piece of mark.parentElement.querySelectorAll("mark")) {
+    piece.classList.toggle("cv-lit", piece.dataset.begin >= start && piece.dataset.begin < end);
+  }
   const words = `${end - start} tokens, which stand in the training text from token ${(where + 1).toLocaleString("en")} on: `;
   const [before, passage, after] = context;
   find(".cv-told").replaceChildren(words, make("bdi", "cv-around", `…${before}`), make("bdi", "cv-passage", passage), make("bdi", "cv-around", `${after}…`));
@@ -74,7 +82,12 @@ function tell(mark) {
 
 // ---- The figures ----
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+function verdict(model, heldOut) {
+  return (
+    `${percent(model.copying.share)} of what the model wrote stands in its training text in such passages, and ` +
+    `${percent(heldOut.copying.share)} of the held-out text, which copied nothing: what is above that is memory.`
+  );
+}
 
 function rows(model, heldOut) {
   const both = [model, heldOut];

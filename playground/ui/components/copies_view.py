@@ -15,16 +15,18 @@ TEMPLATE = """
     it stands word for word in the text that it learned from.</p>
   <p class="cv-written" hidden></p>
   <div class="cv-shown" hidden>
-    <p class="cv-note look-note"></p>
+    <p class="cv-about"></p>
+    <p class="cv-note look-note" role="status"></p>
     <label class="cv-slider">Mark passages of at least <input type="range" min="2" max="60">
       <output></output> tokens that stand in the training text</label>
     <div class="cv-texts">
-      <section><h4>What the model wrote</h4><div class="cv-text" tabindex="0" aria-label="What the model wrote"></div>
-      </section>
+      <section><h4>What the model wrote</h4>
+        <div class="cv-text" tabindex="0" role="group" aria-label="What the model wrote"></div></section>
       <section><h4>Held-out text, as long</h4>
-        <div class="cv-text" tabindex="0" aria-label="Held-out text, as long"></div></section>
+        <div class="cv-text" tabindex="0" role="group" aria-label="Held-out text, as long"></div></section>
     </div>
     <p class="cv-told" role="status"></p>
+    <p class="cv-verdict"></p>
     <table class="cv-table"><thead><tr><th></th><th>the model</th><th>held out</th></tr></thead><tbody></tbody></table>
   </div>
 </section>
@@ -32,7 +34,7 @@ TEMPLATE = """
 
 
 def copies_view(copies: Callable, **kwargs) -> gr.HTML:
-    """The component. Its value is None, `{"text": …}` while the model writes, or `{"id": …, "at_least": n}`.
+    """The component. Its value is None, `{"text": …}` while the model writes, or `{"id", "at_least", "about"}`.
 
     `copies`, a plain function of this very name, gets `[id, at_least]` (from the browser, so not to be trusted) and
     returns `{"note": …, "texts": [pack_text(…), …]}`, the model's first, or `{"error": sentence}`.

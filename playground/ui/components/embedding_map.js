@@ -37,7 +37,6 @@ function show(answer) {
   element.dataset.drawn = answer.ids.length;
 }
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const count = (n) => n.toLocaleString("en");
 
 function tellAbout({ ids, vocab_size, explained }) {

@@ -56,18 +56,18 @@ function wordLine(text, rank, T, probs) {
   const name = make("th");
   name.scope = "row";
   name.append(make("bdi", "ll-token", visible(text)));
-  const chance = make("td", "look-bar", percent(p));
-  chance.style.setProperty("--share", p);
+  const cell = make("td", "look-bar", chance(p));
+  cell.style.setProperty("--share", p);
   const divided = make("td", "", T > 0 ? number(x / T) : "");
   const raised = make("td");
   if (T > 0) raised.append(...power((x - highest) / T));
   const row = make("tr");
   row.dataset.p = p;
-  row.append(name, make("td", "", number(x)), divided, raised, chance);
+  row.append(name, make("td", "", number(x)), divided, raised, cell);
   return row;
 }
 
-const percent = (p) => (p > 0 && p < 0.0001 ? "< 0.01 %" : `${(100 * p).toFixed(2)} %`);
+const chance = (p) => (p > 0 && p < 0.0001 ? "< 0.01 %" : `${(100 * p).toFixed(2)} %`);
 
 // e to the x as text and nodes; of what is too small for four decimals the leading digits.
 function power(x) {

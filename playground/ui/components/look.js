@@ -19,7 +19,7 @@ async function ask(call) {
   }
 }
 
-// Makes `load` of a component that is one <details>, closed at first: while it is open, it shows what the server says
+// Makes `load` of a component that is one <details>: while it is open, it shows what the server says
 // of the component's value, or a sentence where there is none. Only the last question's answer counts.
 function loadWhileOpen(empty, question, show) {
   const [details, note, body] = ["details", ".look-note", ".look-body"].map((part) => element.querySelector(part));
@@ -49,6 +49,11 @@ function offerTokens(select, tokens, chosen) {
   select.replaceChildren(...tokens.map((text, i) => new Option(`${i + 1} ${visible(text)}`, i)));
   select.value = chosen;
 }
+
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+// A token in a running text: a space is seen as one, what else has no shape gets a sign.
+const inText = (text) => text.split(" ").map(visible).join(" ");
 
 // A number of a model's inside, whatever its size.
 function number(x) {

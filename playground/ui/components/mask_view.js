@@ -52,8 +52,6 @@ function futureShare() {
   return unmasked.reduce((sum, weight, i) => sum + (i % T > Math.floor(i / T) ? weight : 0), 0) / T;
 }
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
-
 // The row of one query: the three keys it attends to most, with the mask and without.
 function tellRow() {
   const parts = [["With the mask", "masked"], ["Without it", "unmasked"]].flatMap(([words, name]) => [

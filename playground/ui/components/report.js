@@ -1,18 +1,18 @@
 // How well a model predicts a text: see report.py for the value.
 
 const SIZE = 220; // of the reliability plot, in its own units; the page scales it
+const FEW = 100; // tokens; from fewer nothing is concluded
 const EDGE = { left: 34, bottom: 30, right: 14, top: 8 };
 
 const find = (selector) => element.querySelector(selector);
 const count = (n) => n.toLocaleString("en");
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 function show() {
   const { value } = props;
   find(".rp-empty").hidden = Boolean(value);
   find(".rp-shown").hidden = !value;
   if (!value) return;
-  find(".rp-title").textContent = value.title;
+  find(".rp-title").textContent = value.share < 1 ? `${value.title}: ${percent(value.share)} of it so far` : value.title;
   find(".rp-progress").value = value.share;
   find(".rp-progress").hidden = value.share === 1;
   find(".rp-figures").replaceChildren(...figures(value).map(pair));
@@ -25,10 +25,11 @@ function show() {
 // ---- The figures ----
 
 function figures(value) {
-  const { loss, perplexity, n_tokens } = value;
+  const { loss, n_tokens } = value;
+  const perplexity = value.perplexity === null ? "∞" : value.perplexity.toLocaleString("en", { maximumFractionDigits: 3 });
   return [
     ["loss", loss.toFixed(4), "nats a token", "The mean of −ln p of the tokens that stand there."],
-    ["perplexity", number(perplexity), "", "e to the loss: as unsure as between so many equally likely tokens."],
+    ["perplexity", perplexity, "perplexity", "e to the loss: as unsure as between so many equally likely tokens."],
     ["bits-per-char", value.bits_per_char.toFixed(4), "bits per character", "Compares models whatever their tokens are."],
     ["bits-per-byte", value.bits_per_byte.toFixed(4), "bits per byte", "Of the text in UTF-8."],
     ["top1", percent(value.accuracy), "foreseen", "How often the token was the model's likeliest."],
@@ -40,7 +41,7 @@ function figures(value) {
 function pair([name, figure, unit, title]) {
   const node = make("div", "rp-figure");
   node.title = title;
-  node.append(make("dd", `rp-${name}`, figure), make("dt", "", name === "perplexity" ? "perplexity" : unit));
+  node.append(make("dt", "", unit), make("dd", `rp-${name}`, figure));
   return node;
 }
 
@@ -51,7 +52,10 @@ function showOthers(value) {
   const rows = [own, ...value.others].sort((a, b) => a[1] - b[1]);
   const longest = rows.at(-1)[1];
   find(".rp-table tbody").replaceChildren(...rows.map((row) => line(row, longest, row === own)));
-  find(".rp-note").textContent = value.note;
+  const unknown = value.n_unknown
+    ? `${count(value.n_unknown)} of these tokens are unknown to the model: it has to foresee no more than that, so its bits are too few to compare. `
+    : "";
+  find(".rp-note").textContent = unknown + value.note;
 }
 
 function line([name, bits, measured], longest, isOwn) {
@@ -70,10 +74,11 @@ function line([name, bits, measured], longest, isOwn) {
 function showCalibration({ bins, calibration_error, n_tokens }) {
   find(".rp-plot").replaceChildren(reliability(bins));
   const [sure, right] = ["confidence", "accuracy"].map((what) => bins.reduce((sum, bin) => sum + bin.count * bin[what], 0) / n_tokens);
-  const how = Math.abs(sure - right) < 0.01 ? "about as sure as it may be" : sure > right ? "too sure" : "not sure enough";
+  const how = Math.abs(sure - right) < 0.01 ? "neither too sure nor too unsure" : sure > right ? "too sure" : "not sure enough";
+  const verdict = n_tokens < FEW ? "too few tokens to judge that by" : `on the whole it is ${how}`;
   find(".rp-calibration").textContent =
-    `On average it is ${percent(sure)} sure of its likeliest token, which comes ${percent(right)} of the time: it is ${how}. ` +
-    `Calibration error ${percent(calibration_error)}, over ${count(n_tokens)} tokens.`;
+    `It gives its likeliest token ${percent(sure)} on average, which comes ${percent(right)} of the time: ${verdict}. ` +
+    `Calibration error ${percent(calibration_error)}, the mean distance from the dashed line. A wide bar has many tokens.`;
   find(".rp-bins tbody").replaceChildren(...bins.map(binLine));
 }
 

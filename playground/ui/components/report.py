@@ -12,14 +12,14 @@ TEMPLATE = """
 <section class="look rp">
   <p class="rp-empty">Choose a text and press Measure: what the model makes of it appears here.</p>
   <div class="rp-shown" hidden>
-    <p class="rp-title" role="status"></p>
+    <p class="rp-title"></p>
     <progress class="rp-progress" max="1" aria-label="Share of the text that is measured"></progress>
     <dl class="rp-figures"></dl>
     <div class="rp-columns">
       <section aria-label="Beside simple models and compressors">
         <h4>Bits per character, the fewer the better</h4>
         <table class="rp-table"><tbody></tbody></table>
-        <p class="rp-note look-note"></p>
+        <p class="rp-note look-note" role="status"></p>
       </section>
       <section aria-label="Calibration">
         <h4>When it is so sure, how often is it right?</h4>
@@ -51,7 +51,7 @@ def pack_report(
 ) -> dict:
     """The figures so far.
 
-    `others` are names, bits per character, and over how much that was measured; `id` is by what the page asks for
-    figures and passages once all is measured.
+    A perplexity too large for a float reaches the page as null. `others` are names, bits per character, and over how
+    much that was measured; `id` is by what the page asks for figures and passages once all is measured.
     """
     return {"title": title, "others": others, "note": note, "id": id} | asdict(evaluation)

@@ -16,10 +16,12 @@ function take({ starts, length }) {
 let requests = 0;
 
 async function turnTo(at) {
-  state.at = at;
+  state.at = Math.min(Math.max(at, 0), state.starts.length - 1);
+  find(".sv-back").disabled = state.at === 0;
+  find(".sv-on").disabled = state.at === state.starts.length - 1;
   const request = ++requests;
-  const answer = await ask(() => server.passage([props.value.id, state.starts[at], state.length]));
-  if (request !== requests) return;
+  const answer = await ask(() => server.passage([props.value.id, state.starts[state.at], state.length]));
+  if (request !== requests || !props.value) return;
   find(".look-note").textContent = answer.error ?? "";
   find(".look-note").hidden = !answer.error;
   if (!answer.error) show(answer);
@@ -30,8 +32,6 @@ function show(answer) {
   const begin = state.starts[state.at];
   const [first, last] = [begin + 1, Math.min(begin + state.length, answer.n_tokens)].map((n) => n.toLocaleString("en"));
   find(".sv-place").textContent = `tokens ${first} to ${last} of ${answer.n_tokens.toLocaleString("en")}`;
-  find(".sv-back").disabled = state.at === 0;
-  find(".sv-on").disabled = state.at === state.starts.length - 1;
   find(".sv-most").textContent = `${MOST} nats and more`;
   build();
   colour();
@@ -46,8 +46,9 @@ function build() {
   const begin = state.starts[state.at] - start;
   const inside = (i) => i >= begin && i < begin + state.length; // the rest is what stands around it
   const parts = tokens.flatMap((text, i) => {
-    const node = make("bdi", inside(i) ? "sv-token" : "sv-token sv-around", shapeOf(text));
+    const node = make("bdi", inside(i) ? "sv-token" : "sv-token sv-around", inText(text));
     node.setAttribute("role", "option");
+    node.ariaSelected = "false";
     node.tabIndex = i ? -1 : 0;
     node.dataset.i = i;
     return text.endsWith("\n") ? [node, make("br")] : [node];
@@ -55,9 +56,6 @@ function build() {
   find(".sv-text").replaceChildren(...parts);
   state.nodes = [...element.querySelectorAll(".sv-token")];
 }
-
-// In a running text a space is seen as one; what else has no shape gets a sign.
-const shapeOf = (text) => text.split(" ").map(visible).join(" ");
 
 function colour() {
   if (!state.passage) return;
@@ -67,10 +65,16 @@ function colour() {
     if (Number.isNaN(loss)) return;
     const [r, g, b] = state.colours[Math.round(255 * Math.min(loss / MOST, 1))];
     node.style.background = `rgb(${r} ${g} ${b})`;
-    node.style.color = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
+    node.style.color = luminance(r, g, b) > 0.179 ? "#000" : "#fff"; // whichever of the two is farther from it
   });
   const stops = [0, 1, 2, 3, 4].map((i) => `var(--heat-${i})`);
   find(".sv-scale i").style.background = `linear-gradient(90deg, ${stops})`;
+}
+
+// Of WCAG 2: 0 of black to 1 of white.
+function luminance(...parts) {
+  const [r, g, b] = parts.map((part) => ((part / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 
 // ---- One token ----
@@ -78,12 +82,16 @@ function colour() {
 function tell(i) {
   const { tokens, loss, rank, expected } = state.passage;
   find(".sv-one tbody").replaceChildren(...(i === null ? [] : expected[i].map((guess) => guessLine(guess, tokens[i]))));
-  state.nodes.forEach((node, at) => node.classList.toggle("sv-lit", at === i));
+  state.nodes.forEach((node, at) => {
+    node.classList.toggle("sv-lit", at === i);
+    node.ariaSelected = String(at === i);
+  });
   for (const name of ["loss", "rank"]) delete find(".sv-told").dataset[name];
   if (i === null) return (find(".sv-told").textContent = "Point at a token.");
   const token = make("bdi", "sv-name", visible(tokens[i]));
   if (Number.isNaN(loss[i])) return find(".sv-told").replaceChildren(token, " is the first: nothing predicts it.");
-  const words = ` had ${(100 * Math.exp(-loss[i])).toFixed(loss[i] > 5 ? 3 : 1)} %, loss ${loss[i].toFixed(3)} nats, rank ${rank[i]}.`;
+  const p = 100 * Math.exp(-loss[i]);
+  const words = ` had ${p < 0.001 ? "less than 0.001" : p.toFixed(p < 1 ? 3 : 1)} %, loss ${loss[i].toFixed(3)} nats, rank ${rank[i]}.`;
   find(".sv-told").replaceChildren(token, words, expected[i].length ? " It expected:" : "");
   Object.assign(find(".sv-told").dataset, { loss: loss[i], rank: rank[i] });
 }

@@ -8,6 +8,8 @@ import numpy as np
 from playground.surprise import Surprises
 from playground.ui.components.base import component, packed
 
+ORDERS = ("first", "most", "least")  # of passages: as they stand, or by surprise
+
 TEMPLATE = """
 <details class="look sv" open>
   <summary>Where it errs: the text by surprise</summary>
@@ -41,7 +43,7 @@ TEMPLATE = """
 def surprise_view(passages: Callable, passage: Callable, **kwargs) -> gr.HTML:
     """The component. Its value is `{"id": …}` of what has been measured, or None.
 
-    `passages` gets `[id, order]`, of `first`, `most` and `least`, and returns `{"starts": […], "length": n}`; `passage`
+    `passages` gets `[id, order]`, one of ORDERS, and returns `{"starts": […], "length": n}`; `passage`
     gets `[id, start, length]` and returns `pack_passage(…)` of it and of what stands around it. Either may answer
     `{"error": sentence}`.
     """

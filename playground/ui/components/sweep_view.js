@@ -13,14 +13,20 @@ function show() {
   find(".sm-empty").hidden = Boolean(value);
   find(".sm-shown").hidden = !value;
   if (!value) return;
+  find(".sm-title").textContent = value.about;
   find("progress").value = value.share;
   find("progress").hidden = value.share === 1;
   find(".sm-tables").replaceChildren(...PARTS.map((_, part) => table(value, part)));
-  const [bits, distinct] = value.held_out;
-  find(".sm-about").textContent =
-    `Held-out text of the same length has ${bits.toFixed(2)} bits a token and ${distinct.toFixed(3)} distinct passages: ` +
-    "what is blue is below it, what is orange above, and the palest cell is the most like it.";
+  find(".sm-about").textContent = value.held_out ? sentence(value) : "Sorting the text that it learned from …";
   element.dataset.cells = value.cells.length;
+}
+
+function sentence({ held_out: [bits, distinct], n }) {
+  return (
+    `Held-out text has ${bits.toFixed(2)} bits a token, and ${percent(distinct)} of its passages of 3 tokens are distinct: ` +
+    "what is blue is below that, what is orange above, and good settings are pale in both. " +
+    `Each cell is one text of ${n} tokens, so small differences are chance.`
+  );
 }
 
 function table({ temperatures, top_ks, cells, held_out }, part) {
@@ -29,7 +35,7 @@ function table({ temperatures, top_ks, cells, held_out }, part) {
   const caption = make("caption", "", title);
   caption.append(" ", make("small", "", about));
   const head = make("tr");
-  head.append(make("th", "", "temperature"), ...top_ks.map((k) => make("th", "", k ? `top-k ${k}` : "no top-k")));
+  head.append(...["temperature", ...top_ks.map((k) => (k ? `top-k ${k}` : "no top-k"))].map(columnHead));
   const rows = temperatures.map((temperature, row) => {
     const line = make("tr");
     const name = make("th", "", temperature.toFixed(1));
@@ -37,9 +43,10 @@ function table({ temperatures, top_ks, cells, held_out }, part) {
     line.append(name, ...top_ks.map((_, column) => cellNode(cells[row * top_ks.length + column]?.[part])));
     return line;
   });
-  const body = make("tbody");
-  body.append(head, ...rows);
-  node.append(caption, body);
+  const [top, body] = [make("thead"), make("tbody")];
+  top.append(head);
+  body.append(...rows);
+  node.append(caption, top, body);
   return node;
 
   function cellNode(figure) {
@@ -50,6 +57,12 @@ function table({ temperatures, top_ks, cells, held_out }, part) {
     cell.className = away < 0 ? "sm-below" : "sm-above";
     return cell;
   }
+}
+
+function columnHead(text) {
+  const node = make("th", "", text);
+  node.scope = "col";
+  return node;
 }
 
 watch("value", show);
