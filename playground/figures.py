@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ from playground.corpus import References
 from playground.embeddings import PositionTable, Rotations, TokenMap
 from playground.evaluation import Evaluation
 from playground.heads import CLEAR, EVEN
-from playground.inspection import Inspection, averaged
+from playground.inspection import HeadStages, Inspection, Lens, averaged
 from playground.life import LEVELS, SCORES, Life
 from playground.model import causal_mask
 from playground.tokenizer import visible
@@ -57,6 +57,60 @@ def mask_figure(
     figure.colorbar(picture, ax=figure.axes, shrink=0.7, label="attention weight")
     figure.suptitle(caption, fontsize=9, parse_math=False)
     return figure
+
+
+def stages_figure(stages: HeadStages, labels: Sequence[str], caption: str) -> Figure:
+    """How one head came to its output: a row a token, from queries and keys over the weights to the output."""
+    T, hs = stages.query.shape
+    vectors, squares = 0.6 + 0.06 * min(hs, MOST_LABELS), 0.8 + 0.12 * min(T, MOST_LABELS)  # inches
+    widths = (vectors, vectors, squares, squares, vectors, vectors)
+    figure = Figure(figsize=(1.5 + sum(widths), 1.6 + squares), layout="constrained")
+    parts = {
+        "Q": stages.query,
+        "K": stages.key,
+        "masked (Q Kᵀ / √hs)": np.ma.masked_invalid(stages.masked),
+        "softmax": np.ma.array(stages.weights, mask=~causal_mask(T).numpy()),
+        "V": stages.value,
+        "output": stages.output,
+    }
+    for axes, (what, table) in zip(figure.subplots(1, 6, width_ratios=widths), parts.items(), strict=True):
+        largest = np.abs(table).max() or 1.0
+        colours = {"cmap": "viridis", "vmin": 0, "vmax": 1} if what == "softmax" else _signed(largest)
+        axes.imshow(table, aspect="auto", **colours)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_title(f"{what}\n{table.shape[0]} × {table.shape[1]}", fontsize=8, parse_math=False)
+    if T <= MOST_LABELS:
+        figure.axes[0].set_yticks(range(T), labels, family="monospace", fontsize=7, parse_math=False)
+    lines = [wrapped for line in caption.split("\n") for wrapped in textwrap.wrap(line, 90)]
+    figure.suptitle("\n".join(lines), fontsize=9, parse_math=False)
+    return figure
+
+
+def lens_figure(lens: Lens, token_text: Callable[[int], str], caption: str) -> Figure:
+    """The most likely next tokens at each place of the residual stream, the last on top, and what was added there."""
+    n_places, n_top = lens.top_ids.shape
+    figure = Figure(figsize=(3 + 1.2 * n_top, 1.2 + 0.3 * n_places), layout="constrained")
+    words, added = figure.subplots(1, 2, width_ratios=(4, 1), sharey=True)
+    words.imshow(lens.top_probs, cmap="Oranges", vmin=0, vmax=1, aspect="auto")
+    for place, rank in np.ndindex(lens.top_ids.shape):
+        p = lens.top_probs[place, rank]
+        text = f"{visible(token_text(int(lens.top_ids[place, rank])))} {100 * p:.1f} %"
+        colour = "white" if p > 0.6 else "black"
+        words.text(rank, place, text, ha="center", va="center", fontsize=7, color=colour, parse_math=False)
+    words.set_yticks(range(n_places), lens.places, fontsize=7)
+    words.set_xticks([])
+    words.set(xlabel="what it would say, the likeliest on the left")
+    words.invert_yaxis()
+    added.barh(range(n_places), lens.length, color=BLUE)
+    added.set(xlabel="length added")
+    _title(words, caption)
+    return figure
+
+
+def _signed(largest: float) -> dict:
+    """Colours of numbers below and above zero."""
+    return {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
 
 
 def life_figure(life: Life, i: int, caption: str) -> Figure:

@@ -104,6 +104,12 @@ class Lens:
     top_probs: np.ndarray  # (places, n)
     length: np.ndarray  # (places,): the norm of what was added there to the stream; of the embedding at first
 
+    @property
+    def places(self) -> list[str]:
+        """What each place comes after."""
+        parts = [f"Layer {i // 2 + 1} {'MLP' if i % 2 else 'attention'}" for i in range(len(self.length) - 1)]
+        return ["Embedding", *parts]
+
 
 def logit_lens(checkpoint: Checkpoint, ids: list[int], position: int = -1, n: int = 5) -> Lens:
     """The logit lens (nostalgebraist 2020): the model's own last norm and head, applied all along the stream."""

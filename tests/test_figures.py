@@ -18,6 +18,7 @@ from playground.evaluation import evaluate
 from playground.figures import (
     attention_figure,
     evaluation_figure,
+    lens_figure,
     life_figure,
     loss_figure,
     mask_figure,
@@ -25,10 +26,11 @@ from playground.figures import (
     positions_figure,
     rises_figure,
     scores_figure,
+    stages_figure,
     to_bytes,
     token_map_figure,
 )
-from playground.inspection import Inspection
+from playground.inspection import Inspection, head_stages, logit_lens
 from playground.life import begin_life, look
 from playground.model import GPT, Trace
 from playground.tokenizer import CharTokenizer, Token
@@ -151,6 +153,34 @@ def test_positions_are_drawn_beside_their_likeness(position):
     expected = np.cos(places.angles) if position == "rotary" else places.vectors
     np.testing.assert_allclose(table, expected)
     np.testing.assert_allclose(likeness, places.similarity)
+
+
+def test_the_stages_of_a_head_are_drawn_as_they_are():
+    stages = head_stages(random_checkpoint(CharTokenizer.train("abc")), [0, 1, 2], 0, 0)
+    figure = stages_figure(stages, ["a", "$x", "<b>"], "caption " * 30)
+    drawn = [axes.images[0].get_array() for axes in figure.axes]
+    future = np.triu(np.ones((3, 3), bool), 1)
+    for place, table in ((0, stages.query), (1, stages.key), (4, stages.value), (5, stages.output)):
+        np.testing.assert_array_equal(drawn[place], table)
+    for place, table in ((2, stages.scaled), (3, stages.weights)):
+        np.testing.assert_array_equal(drawn[place][~future], table[~future])
+        assert np.array_equal(drawn[place].mask, future)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "$x", "<b>"]
+    to_bytes(figure, "svg")
+
+
+def test_the_lens_is_drawn_place_by_place():
+    checkpoint = random_checkpoint(CharTokenizer.train("ab$ "), n_layer=2)
+    lens = logit_lens(checkpoint, [0, 1, 2])
+    words, added = lens_figure(lens, checkpoint.tokenizer.token_text, "Verses, $x").axes
+    np.testing.assert_allclose(words.images[0].get_array(), lens.top_probs)
+    assert [bar.get_width() for bar in added.patches] == pytest.approx(lens.length.tolist())
+    places = ["Embedding", "Layer 1 attention", "Layer 1 MLP", "Layer 2 attention", "Layer 2 MLP"]
+    assert [label.get_text() for label in words.get_yticklabels()] == places
+    first = checkpoint.tokenizer.token_text(int(lens.top_ids[0, 0])).replace(" ", "·")
+    assert words.texts[0].get_text() == f"{first} {100 * lens.top_probs[0, 0]:.1f} %"
+    assert "Verses, $x" in texts_of(words.figure)
+    to_bytes(words.figure, "png")
 
 
 def test_the_rises_of_the_loss_stand_where_their_parts_are():

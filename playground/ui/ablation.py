@@ -95,7 +95,7 @@ def functions(site: Site, inspections: Inspections) -> dict[str, Callable]:
         if len(measured) != n_layer * (n_head + 1) or not all(map(is_number, measured)):
             raise BadInput("The map is not measured to its end: press Measure each alone.")
         table = np.array(measured, dtype=np.float64).reshape(n_layer, n_head + 1)
-        caption = f"Rise of the loss without each part alone, nats a token\n{shown.checkpoint.name}"
+        caption = f"Rise of the loss without each part alone, nats a token\n{shown.caption}"
         return pack_figure("switched-off", kind, lambda figures: figures.rises_figure(table, caption))
 
     @answer(str, str, int, int)

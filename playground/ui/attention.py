@@ -36,10 +36,10 @@ def build(site: Site) -> Tab:
         _figure_file(inspections), {"png": "Download as PNG", "svg": "Download as SVG"}, elem_id="figure"
     )
     scores = head_table(closely["scores"], elem_id="scores")
-    stages = head_stages(closely["stages"], elem_id="stages")
+    stages = head_stages(closely["stages"], closely["stages_figure"], elem_id="stages")
     mask = mask_view(without["mask"], without["figure"], elem_id="mask")
     off = switches(without["effect"], without["rise"], without["texts"], without["rises"], elem_id="switches")
-    lens = logit_lens_table(closely["lens"], elem_id="lens")
+    lens = logit_lens_table(closely["lens"], closely["lens_figure"], elem_id="lens")
     vectors = embedding_map(*tables.values(), elem_id="embeddings")
     of_a_head, of_the_model = [figure, stages, mask], [scores, off, lens, vectors]
     shown = [note, heads, *of_a_head, *of_the_model]

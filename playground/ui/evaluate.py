@@ -79,7 +79,7 @@ def build(site: Site) -> Tab:
     def updates(workspace: Workspace, source: str, own: str) -> Iterator[tuple]:
         checkpoint = workspace.current
         text, learned_from = _text(workspace, checkpoint, source, own), workspace.text_of(checkpoint)
-        title = f"{checkpoint.name} on {text.name}"
+        title = f"{checkpoint.name}, step {checkpoint.step:,}, on {text.name}"
         with site.visit():
             evaluator = Evaluator(checkpoint, text.text)
         parts, share = evaluator.parts(), 0

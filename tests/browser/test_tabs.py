@@ -594,7 +594,7 @@ def test_every_cell_of_the_mask_can_be_read_with_the_keyboard(visitor, tiny_chec
     expect(mask.locator(".mv-cell")).to_contain_text("query 1 t → key 1 t may be seen. Weight 1.000 with the mask")
 
 
-@pytest.mark.parametrize("part", ["mask", "embeddings"])
+@pytest.mark.parametrize("part", ["mask", "embeddings", "stages", "lens"])
 def test_figures_of_the_parts_can_be_downloaded(visitor, tiny_checkpoint, part):
     visitor.use(tiny_checkpoint)
     show_attention(visitor, "the $goose$ & <cat>")

@@ -109,6 +109,9 @@ find("tbody").addEventListener("click", (event) => {
   if (button) tellNumbers(Number(button.dataset.key));
 });
 onTheme(() => state.shown && paint());
+offerFigure(find(".figure-buttons"), (kind) => {
+  return server.stages_figure([props.value.id, props.value.layer, props.value.head, kind]);
+});
 watch("value", () => {
   const id = props.value?.id;
   if (id !== state.id) [state.id, state.query] = [id, -1]; // another trace

@@ -35,18 +35,19 @@ TEMPLATE = """
     <p class="hs-legend"><i class="hs-minus"></i>below 0 <i class="hs-plus"></i>above 0; press a token to read its
       numbers</p>
     <p class="hs-numbers"></p>
+    <div class="figure-buttons"></div>
   </div>
 </details>
 """
 
 
-def head_stages(stages: Callable, **kwargs) -> gr.HTML:
+def head_stages(stages: Callable, stages_figure: Callable, **kwargs) -> gr.HTML:
     """The component, closed at first. Its value is what the tab looks at (see attention.py), or None.
 
     While it is open it asks `stages([id, layer, head, query])` for `pack_stages(...)` or `{"error": sentence}`; a query
-    of -1 is the last token.
+    of -1 is the last token. `stages_figure`, with `[id, layer, head, kind]`, returns all rows as a PNG or SVG file.
     """
-    return component("head_stages", TEMPLATE, "look", server_functions=[stages], **kwargs)
+    return component("head_stages", TEMPLATE, "look", "figure", server_functions=[stages, stages_figure], **kwargs)
 
 
 def pack_stages(stages: HeadStages, tokens: Sequence, layer: int, head: int, query: int) -> dict:

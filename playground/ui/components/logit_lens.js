@@ -88,6 +88,7 @@ find(".ll-position").addEventListener("change", (event) => {
   state.position = Number(event.target.value);
   load();
 });
+offerFigure(find(".figure-buttons"), (kind) => server.lens_figure([props.value.id, state.position, kind]));
 watch("value", () => {
   const id = props.value?.id;
   if (id !== state.id) [state.id, state.position] = [id, -1]; // another trace

@@ -27,6 +27,7 @@ TEMPLATE = f"""
         <tbody class="ll-places"></tbody>
       </table>
     </div>
+    <div class="figure-buttons"></div>
     <h4>From logits to probabilities</h4>
     <p>The output layer gives every token of the vocabulary a logit x. Divided by the temperature T, raised to a power
       of e and divided by the sum of all, it is the token's probability:
@@ -50,13 +51,14 @@ TEMPLATE = f"""
 """
 
 
-def logit_lens_table(lens: Callable, **kwargs) -> gr.HTML:
+def logit_lens_table(lens: Callable, lens_figure: Callable, **kwargs) -> gr.HTML:
     """The component, closed at first. Its value is what the tab looks at (see attention.py), or None.
 
     While it is open it asks `lens([id, position])` for `pack_lens(...)` or `{"error": sentence}`; a position of -1 is
-    the last token.
+    the last token. `lens_figure`, with `[id, position, kind]`, returns the first table as a PNG or SVG file.
     """
-    return component("logit_lens", TEMPLATE, "look", "distribution", server_functions=[lens], **kwargs)
+    functions = [lens, lens_figure]
+    return component("logit_lens", TEMPLATE, "look", "distribution", "figure", server_functions=functions, **kwargs)
 
 
 def pack_lens(
@@ -67,16 +69,13 @@ def pack_lens(
     The model's last logits (V,) come whole, so that the page knows the sum at any temperature, and of the likeliest
     tokens the texts.
     """
-    names = ["Embedding"]
-    for layer in range(len(lens.length) // 2):
-        names += [f"Layer {layer + 1} attention", f"Layer {layer + 1} MLP"]
     rows = [
         {
             "name": name,
             "length": float(length),
             "top": [[token_text(int(i)), float(p)] for i, p in zip(ids, probs, strict=True)],
         }
-        for name, length, ids, probs in zip(names, lens.length, lens.top_ids, lens.top_probs, strict=True)
+        for name, length, ids, probs in zip(lens.places, lens.length, lens.top_ids, lens.top_probs, strict=True)
     ]
     likeliest = np.argsort(-logits, kind="stable")[:N_TOP]
     return {
