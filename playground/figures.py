@@ -82,8 +82,7 @@ def stages_figure(stages: HeadStages, labels: Sequence[str], caption: str) -> Fi
         axes.set_title(f"{what}\n{table.shape[0]} × {table.shape[1]}", fontsize=8, parse_math=False)
     if T <= MOST_LABELS:
         figure.axes[0].set_yticks(range(T), labels, family="monospace", fontsize=7, parse_math=False)
-    lines = [wrapped for line in caption.split("\n") for wrapped in textwrap.wrap(line, 90)]
-    figure.suptitle("\n".join(lines), fontsize=9, parse_math=False)
+    figure.suptitle(_wrapped(caption, 90), fontsize=9, parse_math=False)
     return figure
 
 
@@ -261,8 +260,7 @@ def evaluation_figure(evaluation: Evaluation, others: Mapping[str, float], capti
     right.plot([0, 1], [0, 1], "--", lw=1, color=ORANGE)
     right.set(xlabel="probability of the likeliest token", ylabel="how often it came", xlim=(0, 1), ylim=(0, 1))
     _title(right, f"Calibration error {100 * evaluation.calibration_error:.1f} %")
-    about = textwrap.fill(f"{caption}, {evaluation.n_tokens:,} tokens", 110)
-    figure.suptitle(about, fontsize=9, parse_math=False)
+    figure.suptitle(_wrapped(f"{caption}, {evaluation.n_tokens:,} tokens", 110), fontsize=9, parse_math=False)
     return figure
 
 
@@ -289,8 +287,12 @@ def _title(axes: Axes, text: str) -> None:
         * axes.get_figure().get_size_inches()[0]
         * axes.get_subplotspec().get_position(axes.figure).width
     )
-    lines = [wrapped for line in text.split("\n") for wrapped in textwrap.wrap(line, max(20, n))]
-    axes.set_title("\n".join(lines), fontsize=8, family="monospace", parse_math=False)
+    axes.set_title(_wrapped(text, max(20, n)), fontsize=8, family="monospace", parse_math=False)
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Each of its lines in as many as it takes."""
+    return "\n".join(wrapped for line in text.split("\n") for wrapped in textwrap.wrap(line, width))
 
 
 def _labels(inspection: Inspection) -> list[str]:

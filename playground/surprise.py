@@ -21,6 +21,10 @@ class Surprises:
     top_ids: np.ndarray  # (T, 5): what was expected, the likeliest first; fewer of a smaller vocabulary
     top_probs: np.ndarray  # (T, 5) float32
 
+    def since(self, start: int) -> "Surprises":
+        """Without the tokens before that one."""
+        return Surprises(**{name: rows[start:] for name, rows in vars(self).items()})
+
 
 def surprises(checkpoint: Checkpoint, ids: list[int]) -> Surprises:
     """How surprising each of these tokens was, in the windows of the evaluation, so that its figures are their means.

@@ -36,6 +36,12 @@ TEXT = "to be, or not to be: that is the question. whether 'tis nobler in the mi
 CHARS = CharTokenizer.train(TEXT)
 BLOCK = 8
 
+with_each_tokenizer = pytest.mark.parametrize(
+    "tokenizer",
+    [CHARS, WordTokenizer.train(TEXT, 20), BPETokenizer.train(TEXT, 270)],
+    ids=lambda tokenizer: tokenizer.kind,
+)
+
 
 def make_checkpoint(tokenizer: Tokenizer = CHARS, **shape) -> Checkpoint:
     return random_checkpoint(tokenizer, block_size=BLOCK, **shape)
@@ -95,11 +101,7 @@ def test_measuring_is_without_dropout_and_leaves_the_model_as_it_was(was_trainin
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize(
-    "tokenizer",
-    [CHARS, WordTokenizer.train(TEXT, 20), BPETokenizer.train(TEXT, 270)],
-    ids=lambda tokenizer: tokenizer.kind,
-)
+@with_each_tokenizer
 def test_an_evaluation_is_over_the_whole_text(tokenizer):
     checkpoint, ids = make_checkpoint(tokenizer), tokenizer.encode(TEXT)
     surprises, first = plain_surprises(checkpoint.model, ids), tokenizer.decode(ids[:1])

@@ -9,12 +9,12 @@ import torch
 from handmade import checkpoint_with_logits
 from hypothesis import given
 from hypothesis import strategies as st
-from test_evaluation import BLOCK, CHARS, TEXT, make_checkpoint, plain_probs
+from test_evaluation import BLOCK, CHARS, TEXT, make_checkpoint, plain_probs, with_each_tokenizer
 
 from playground import surprise
 from playground.evaluation import evaluate
 from playground.surprise import most_surprising, surprises
-from playground.tokenizer import BPETokenizer, CharTokenizer, WordTokenizer
+from playground.tokenizer import CharTokenizer
 
 
 def test_the_examples_are_true():
@@ -22,11 +22,7 @@ def test_the_examples_are_true():
     assert results.attempted > 0 and results.failed == 0
 
 
-@pytest.mark.parametrize(
-    "tokenizer",
-    [CHARS, WordTokenizer.train(TEXT, 20), BPETokenizer.train(TEXT, 270)],
-    ids=lambda tokenizer: tokenizer.kind,
-)
+@with_each_tokenizer
 def test_surprises_are_those_of_predicting_one_token_at_a_time(tokenizer):
     checkpoint, ids = make_checkpoint(tokenizer), tokenizer.encode(TEXT)
     found = surprises(checkpoint, ids)

@@ -161,9 +161,7 @@ def _without(shown: Shown, off: list) -> Checkpoint:
 def _written(site: Site, checkpoint: Checkpoint, ids: list[int]) -> str:
     """How the model goes on; others have their turn after every token."""
     drawn = islice(generate_ids(checkpoint.model, ids, Sampling(temperature=0.8), seed=0), SAMPLE_TOKENS)
-    tokens, step = [], True
-    while step:
-        with site.visit():
-            step = next(drawn, None)
-        tokens += [step[0]] if step else []
+    tokens = []
+    while burst := site.burst(drawn, seconds=0):
+        tokens += [token for token, _ in burst]
     return checkpoint.tokenizer.decode(tokens)

@@ -1,6 +1,5 @@
 """The Evaluate tab: how good the model in use is on a text, where it errs, and how much of what it writes is copied."""
 
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -82,11 +81,9 @@ def build(site: Site) -> Tab:
         title = f"{checkpoint.name}, step {checkpoint.step:,}, on {text.name}"
         with site.visit():
             evaluator = Evaluator(checkpoint, text.text)
-        parts, share = evaluator.parts(), 0
-        while share < 1:
-            with site.visit():
-                evaluation = _burst(parts)
-            share = evaluation.share
+        parts = evaluator.parts()
+        while burst := site.burst(parts, YIELD_SECONDS):
+            evaluation = burst[-1]
             yield pack_report(title, evaluation, (), "", None), None
         done = Measured(title, weakref.ref(checkpoint), evaluator.ids.numpy(), evaluator.losses, evaluation)
         id = measured.add(done)
@@ -119,14 +116,6 @@ def _text(workspace: Workspace, checkpoint: Checkpoint, source: str, own: str) -
         raise BadInput(NOT_HERE.format(checkpoint.name))
     cut = f"the first {MOST_MEASURED:,} characters of " if len(text) > MOST_MEASURED else ""
     return Text(cut + name, text[:MOST_MEASURED])
-
-
-def _burst(parts: Iterator[Evaluation]) -> Evaluation:
-    """The figures after the next moment's predictions."""
-    evaluation, until = next(parts), time.monotonic() + YIELD_SECONDS
-    while evaluation.share < 1 and time.monotonic() < until:
-        evaluation = next(parts)
-    return evaluation
 
 
 # ---- Beside the model ------------------------------------------------------------------------------------------------
@@ -191,7 +180,7 @@ def _passages(site: Site, measured: Kept[Measured]) -> tuple[Callable, Callable]
         before = max(0, (first - 1) // block_size * block_size)
         with site.visit():
             found = surprises(done.checkpoint, done.ids[before:end].tolist())
-        seen = type(found)(**{name: rows[first - before :] for name, rows in vars(found).items()})
-        return pack_passage(seen, done.ids[first:end], done.checkpoint.tokenizer.token_text, first, len(done.ids))
+        found, token_text = found.since(first - before), done.checkpoint.tokenizer.token_text
+        return pack_passage(found, done.ids[first:end], token_text, first, len(done.ids))
 
     return passages, passage

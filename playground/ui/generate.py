@@ -1,7 +1,5 @@
 """The Generate tab: text as it is written, and the distribution that its next token is drawn from."""
 
-import time
-from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import gradio as gr
@@ -11,7 +9,6 @@ from playground.checkpoint import Checkpoint
 from playground.config import is_whole
 from playground.errors import BadInput
 from playground.generation import (
-    GenerationStep,
     Sampling,
     encode_prompt,
     next_logits,
@@ -72,11 +69,9 @@ def build(site: Site) -> Tab:
         checkpoint = site.workspace(key).current
         sampling = Sampling(temperature, top_k, top_p)
         steps = stream_generate(checkpoint, prompt, length, sampling, seed)
-        written, more = without_surrogates(prompt), True
-        while more:
-            with site.visit():
-                text, more = _burst(steps)
-            written += text
+        written = without_surrogates(prompt)
+        while burst := site.burst(steps, YIELD_SECONDS):
+            written += "".join(step.text for step in burst)
             yield written
 
     @tell
@@ -111,16 +106,6 @@ def build(site: Site) -> Tab:
         return [unless_same(fitting, prompt), _distribution(key, checkpoint, fitting, temperature, top_k, top_p)]
 
     return Tab([site.visitor, prompt, *settings], [prompt, bars], show)
-
-
-def _burst(steps: Iterator[GenerationStep]) -> tuple[str, bool]:
-    """What is written in the next moment, and whether there is more to come."""
-    text, until = "", time.monotonic() + YIELD_SECONDS
-    for step in steps:
-        text += step.text
-        if time.monotonic() >= until:
-            return text, True
-    return text, False
 
 
 def _distribution(

@@ -1,6 +1,5 @@
 """What the model in use writes, judged: how much of it is copied, how varied it is, what the settings make of it."""
 
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,7 +77,8 @@ def build(site: Site, library: Library) -> list[gr.HTML]:
         yield from while_in_use(workspace, comparison(workspace, prompt, *settings))
 
     def comparison(workspace: Workspace, prompt: str, temperature: float, top_k: int, length: int, seed: int):
-        checkpoint, prompt = workspace.current, prompt or suggest_prompt(workspace.current, longest=24)
+        checkpoint = workspace.current
+        prompt = prompt or suggest_prompt(checkpoint, longest=24)
         if not is_whole(length) or not FEWEST <= length <= MAX_TOKENS:
             raise BadInput(WRONG_LENGTH)
         written = []
@@ -96,15 +96,12 @@ def build(site: Site, library: Library) -> list[gr.HTML]:
         yield from while_in_use(workspace, trials(workspace, prompt, seed))
 
     def trials(workspace: Workspace, prompt: str, seed: int):
-        checkpoint, prompt = workspace.current, prompt or suggest_prompt(workspace.current, longest=24)
+        checkpoint = workspace.current
+        prompt = prompt or suggest_prompt(checkpoint, longest=24)
         check_seed(seed)
         top_ks = [k for k in TOP_KS if k < checkpoint.config.vocab_size]
         pairs = list(product(TEMPERATURES, top_ks))
-        value = {
-            "temperatures": TEMPERATURES,
-            "top_ks": top_ks,
-            "about": _about(checkpoint, prompt),
-        }
+        value = {"temperatures": TEMPERATURES, "top_ks": top_ks, "about": _about(checkpoint, prompt)}
         yield value | {"cells": [], "held_out": None, "n": 0, "share": 0}
         learned = _learned(library, workspace, checkpoint)
         if not learned:
@@ -139,19 +136,8 @@ def _bursts(
     check_seed(seed)
     ids = encode_prompt(checkpoint.tokenizer, prompt)
     drawn = islice(generate_ids(checkpoint.model, ids, sampling, int(seed)), length)
-    while burst := _burst(site, drawn):
-        yield burst
-
-
-def _burst(site: Site, drawn: Iterator[tuple[int, float]]) -> list[int]:
-    """What is written in the next moment."""
-    ids, until = [], time.monotonic() + YIELD_SECONDS
-    with site.visit():
-        for id, _ in drawn:
-            ids.append(id)
-            if time.monotonic() >= until:
-                break
-    return ids
+    while burst := site.burst(drawn, YIELD_SECONDS):
+        yield [id for id, _ in burst]
 
 
 def _learned(library: Library, workspace: Workspace, checkpoint: Checkpoint) -> Learned | None:

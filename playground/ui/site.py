@@ -5,9 +5,11 @@ import html
 import inspect
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import gradio as gr
 from gradio.components import Component
@@ -22,6 +24,8 @@ from playground.workspaces import Workspace, Workspaces
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 DEFECT = "This failed by a defect of ours; its report is in the server's log."
+
+Step = TypeVar("Step")
 
 COMMON = ("Once", "The", "the", "a")  # to begin with, where nothing better is known
 
@@ -56,6 +60,16 @@ class Site:
     def visit(self) -> AbstractContextManager:
         """For what a visitor waits for: training makes room while it is computed."""
         return self.workspaces.host.engine.visit()
+
+    def burst(self, steps: Iterator[Step], seconds: float) -> list[Step]:
+        """What comes in the next moment, in a visit of its own so that others have their turn; nothing at the end."""
+        done, until = [], time.monotonic() + seconds
+        with self.visit():
+            for step in steps:
+                done.append(step)
+                if time.monotonic() >= until:
+                    break
+        return done
 
 
 def while_in_use(workspace: Workspace, updates: Iterator) -> Iterator:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from handmade import random_checkpoint
 from playwright.sync_api import Locator, expect
-from test_tabs import WATCH_CANVAS, show_attention, unfold_part
+from test_tabs import WATCH_CANVAS, lens_after_third_token, show_attention, unfold_part
 
 from playground.embeddings import neighbours, positions, token_map
 from playground.generation import Sampling, next_token_probs
@@ -89,13 +89,20 @@ def test_what_reads_exactly_so_is_found_first(visitor):
         expect_neighbours(visitor, part, checkpoint, goose)
 
 
-def test_arrow_keys_go_to_the_next_token_in_their_direction(visitor, tiny_checkpoint):
+@pytest.fixture
+def goose(visitor, tiny_checkpoint):
+    """The map of the embeddings for "the goose", the id of the token that it has chosen, and all tokens' places."""
     visitor.use(tiny_checkpoint)
     show_attention(visitor, "the goose")
     part = unfold_part(visitor, "embeddings")
     (e,) = tiny_checkpoint.tokenizer.encode("e")
     expect(part).to_have_attribute("data-chosen", str(e))
     points = token_map(tiny_checkpoint).points
+    return part, e, points
+
+
+def test_arrow_keys_go_to_the_next_token_in_their_direction(visitor, tiny_checkpoint, goose):
+    part, e, points = goose
     part.get_by_label("Download this figure as PNG").first.focus()
     visitor.page.keyboard.press("Shift+Tab")
     expect(part.locator(".em-light")).to_be_focused()
@@ -110,13 +117,8 @@ def test_arrow_keys_go_to_the_next_token_in_their_direction(visitor, tiny_checkp
         expect_neighbours(visitor, part, tiny_checkpoint, at)
 
 
-def test_pointing_shows_a_token_and_a_click_keeps_it(visitor, tiny_checkpoint):
-    visitor.use(tiny_checkpoint)
-    show_attention(visitor, "the goose")
-    part = unfold_part(visitor, "embeddings")
-    (e,) = tiny_checkpoint.tokenizer.encode("e")
-    expect(part).to_have_attribute("data-chosen", str(e))
-    points = token_map(tiny_checkpoint).points
+def test_pointing_shows_a_token_and_a_click_keeps_it(visitor, tiny_checkpoint, goose):
+    part, e, points = goose
     far = int(np.square(points - points.mean(0)).sum(1).argmax())  # at the edge nothing else is near
     assert far != e
     light = part.locator(".em-light")
@@ -277,12 +279,7 @@ def test_on_a_narrow_page_nothing_reaches_out(new_visitor, tiny_checkpoint):
 
 @pytest.mark.parametrize("temperature", [0, 0.05, 0.7, 1, 5])
 def test_the_slider_gives_the_probabilities_that_are_drawn_from(visitor, tiny_checkpoint, temperature):
-    visitor.use(tiny_checkpoint)
-    show_attention(visitor, "the goose")
-    lens = unfold_part(visitor, "lens")
-    expect(lens).to_have_attribute("data-position", "8")
-    lens.get_by_label("After token").select_option("3 e")
-    expect(lens).to_have_attribute("data-position", "2")
+    lens = lens_after_third_token(visitor, tiny_checkpoint)
     lens.get_by_label("Temperature T").fill(str(temperature))
     logits = torch.tensor(inspect(tiny_checkpoint, "the goose").logits[2])  # (V,)
     probs = next_token_probs(logits, Sampling(temperature)).numpy()

@@ -439,13 +439,19 @@ def test_a_head_is_shown_step_by_step(visitor, tiny_checkpoint):
     expect(steps.locator(".look-note")).to_have_text("An average has no steps of its own: choose one head.")
 
 
-def test_the_stream_is_read_after_each_layer(visitor, tiny_checkpoint):
-    visitor.use(tiny_checkpoint)
+def lens_after_third_token(visitor, checkpoint):
+    """The residual stream's part of the page, on the third token of "the goose"."""
+    visitor.use(checkpoint)
     show_attention(visitor, "the goose")
     lens = unfold_part(visitor, "lens")
     expect(lens).to_have_attribute("data-position", "8")
     lens.get_by_label("After token").select_option("3 e")
     expect(lens).to_have_attribute("data-position", "2")
+    return lens
+
+
+def test_the_stream_is_read_after_each_layer(visitor, tiny_checkpoint):
+    lens = lens_after_third_token(visitor, tiny_checkpoint)
     ids = tiny_checkpoint.tokenizer.encode("the goose")
     expected = logit_lens(tiny_checkpoint, ids, 2)
     expect(lens.locator(".ll-places th")).to_have_text(
@@ -552,12 +558,18 @@ def test_heads_and_mlps_are_switched_off(visitor, tiny_checkpoint):
     expect(loss).to_have_text(f"{before:.3f}")
 
 
-def test_the_mask_is_taken_away(visitor, tiny_checkpoint):
+@pytest.fixture
+def mask(visitor, tiny_checkpoint):
+    """The mask's part of the page, on "the goose" and the first head of the second layer."""
     visitor.use(tiny_checkpoint)
     show_attention(visitor, "the goose")
-    mask = unfold_part(visitor, "mask")
+    part = unfold_part(visitor, "mask")
     visitor.own("heads").get_by_role("button", name="Layer 2, Head 1", exact=True).click()
-    expect(mask.locator(".mv-head")).to_have_text(["Layer 2, Head 1"] * 2)
+    expect(part.locator(".mv-head")).to_have_text(["Layer 2, Head 1"] * 2)
+    return part
+
+
+def test_the_mask_is_taken_away(mask, tiny_checkpoint):
     free = unmask(tiny_checkpoint)
     before, after = (evaluate(checkpoint, "the goose").loss for checkpoint in (tiny_checkpoint, free))
     expect(mask.locator(".mv-loss")).to_contain_text(f"Loss {before:.3f} → {after:.3f} nats a token")
@@ -570,12 +582,7 @@ def test_the_mask_is_taken_away(visitor, tiny_checkpoint):
     expect(mask.locator(".mv-loss")).to_contain_text(f"{100 * share:.1f} % goes to what comes later")
 
 
-def test_every_cell_of_the_mask_can_be_read_with_the_keyboard(visitor, tiny_checkpoint):
-    visitor.use(tiny_checkpoint)
-    show_attention(visitor, "the goose")
-    mask = unfold_part(visitor, "mask")
-    visitor.own("heads").get_by_role("button", name="Layer 2, Head 1", exact=True).click()
-    expect(mask.locator(".mv-head")).to_have_text(["Layer 2, Head 1"] * 2)
+def test_every_cell_of_the_mask_can_be_read_with_the_keyboard(visitor, mask, tiny_checkpoint):
     before, after = (inspect(c, "the goose").attention[1, 0] for c in (tiny_checkpoint, unmask(tiny_checkpoint)))
     frames = mask.locator(".look-cell")
     expect(frames.filter(visible=True)).to_have_count(0)

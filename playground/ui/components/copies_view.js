@@ -1,7 +1,6 @@
 // Memory against invention: see copies_view.py for the value and what the server sends.
 
 const NOVELTY = ["2", "4", "6", "10", "20"]; // of the sizes that the server knows
-
 const HINT = "Point at a marked passage, or use ← and →, to see where it stands.";
 
 const find = (selector) => element.querySelector(selector);

@@ -13,7 +13,7 @@ TEMPLATE = """
 <section class="look cv">
   <p class="cv-empty look-note" role="status">Press Write and compare: what the model writes appears here, and what of
     it stands word for word in the text that it learned from.</p>
-  <p class="cv-written" hidden></p>
+  <p class="cv-written look-text" hidden></p>
   <div class="cv-shown" hidden>
     <p class="cv-about"></p>
     <p class="cv-note look-note" role="status"></p>
@@ -21,9 +21,9 @@ TEMPLATE = """
       <output></output> tokens that stand in the training text</label>
     <div class="cv-texts">
       <section><h4>What the model wrote</h4>
-        <div class="cv-text" tabindex="0" role="group" aria-label="What the model wrote"></div></section>
+        <div class="cv-text look-text" tabindex="0" role="group" aria-label="What the model wrote"></div></section>
       <section><h4>Held-out text, as long</h4>
-        <div class="cv-text" tabindex="0" role="group" aria-label="Held-out text, as long"></div></section>
+        <div class="cv-text look-text" tabindex="0" role="group" aria-label="Held-out text, as long"></div></section>
     </div>
     <p class="cv-told" role="status"></p>
     <p class="cv-verdict"></p>

@@ -67,7 +67,7 @@ function share(row, score) {
 
 function buildHead() {
   const cells = COLUMNS.map(([column, title]) => {
-    const button = make("button", "", title);
+    const button = make("button", "look-plain", title);
     button.type = "button";
     button.dataset.column = column;
     const cell = make("th");

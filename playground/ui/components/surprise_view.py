@@ -28,7 +28,7 @@ TEMPLATE = """
       <button type="button" class="sv-on look-button" aria-label="The next passage">→</button>
     </div>
     <div class="sv-body">
-      <div class="sv-text" role="listbox" aria-label="The passage, token by token"></div>
+      <div class="sv-text look-text" role="listbox" aria-label="The passage, token by token"></div>
       <section class="sv-one" aria-label="The token that is pointed at">
         <p class="sv-told" role="status"></p>
         <table><tbody></tbody></table>
