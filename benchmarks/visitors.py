@@ -57,11 +57,18 @@ async def train(visitor: Visitor, seen: Seen, end: float) -> None:
 async def write(visitor: Visitor, seen: Seen, end: float) -> None:
     visitor.set("prompt", "Once")
     while time.monotonic() < end:
-        started, first = time.monotonic(), None
-        async for _ in visitor.send("generate", "click"):
-            first = first or time.monotonic() - started
-        seen.first_words.append(first)
-        seen.tokens += visitor.value("length")
+        started, n, length = time.monotonic(), 0, visitor.value("length")
+        await visitor.click("generate")
+        begun = visitor.value("generated")
+        while n < length:
+            asked = [begun["sides"][0]["id"], n, length - n, begun["settings"][0]]
+            answer = await visitor.ask("generated", "more", asked)
+            if "error" in answer:
+                raise RuntimeError(answer["error"])
+            if n == 0:
+                seen.first_words.append(time.monotonic() - started)
+            n += len(answer["tokens"])
+        seen.tokens += n
         await asyncio.sleep(1)
 
 

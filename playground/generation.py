@@ -52,6 +52,12 @@ class GenerationStep:
     text: str
 
 
+def check_length(max_new_tokens: object) -> None:
+    """Raises `BadInput` for a number of tokens that nobody may ask for."""
+    if not is_whole(max_new_tokens) or not 1 <= max_new_tokens <= MAX_NEW_TOKENS:
+        raise BadInput(f"The number of tokens must be a whole number from 1 to {MAX_NEW_TOKENS:,}.")
+
+
 def check_seed(seed: object) -> None:
     """Raises `BadInput` for what no generator of random numbers takes."""
     if not is_whole(seed) or not 0 <= seed <= MAX_SEED:
@@ -121,21 +127,37 @@ def next_window(window: list[int], token: int, block_size: int) -> list[int]:
     return longer if len(longer) <= block_size else longer[-(block_size // 2) :]
 
 
+class Continuation:
+    """A text that goes on: the `window` of it that the model sees, and the `logits` (V,) of its next token."""
+
+    def __init__(self, model: GPT, ids: list[int]):
+        self.reader, self.block_size = Reader(model), model.config.block_size
+        self.window = ids[-self.block_size :]
+        self.logits = self.reader.read(self.window)
+
+    def take(self, token: int) -> None:
+        """Goes on by one token."""
+        self.window = next_window(self.window, token, self.block_size)
+        if len(self.window) > self.reader.length:
+            self.logits = self.reader.read([token])
+        else:
+            self.reader.forget()
+            self.logits = self.reader.read(self.window)
+
+
+def draw(probs: Tensor, generator: torch.Generator) -> int:
+    """A token, by its probability (V,)."""
+    return int(torch.multinomial(probs, 1, generator=generator))
+
+
 def generate_ids(model: GPT, ids: list[int], sampling: Sampling, seed: int) -> Iterator[tuple[int, float]]:
     """Endless: the next id and its probability, then the one after that, …"""
-    generator, reader = torch.Generator().manual_seed(seed), Reader(model)
-    window = ids[-model.config.block_size :]
-    logits = reader.read(window)
+    generator, text = torch.Generator().manual_seed(seed), Continuation(model, ids)
     while True:
-        probs = next_token_probs(logits, sampling)
-        token = int(torch.multinomial(probs, 1, generator=generator))
+        probs = next_token_probs(text.logits, sampling)
+        token = draw(probs, generator)
         yield token, probs[token].item()
-        window = next_window(window, token, model.config.block_size)
-        if len(window) > reader.length:
-            logits = reader.read([token])
-        else:
-            reader.forget()
-            logits = reader.read(window)
+        text.take(token)
 
 
 def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
@@ -150,8 +172,7 @@ def stream_generate(
     checkpoint: Checkpoint, prompt: str, max_new_tokens: int, sampling: Sampling, seed: int
 ) -> Iterator[GenerationStep]:
     """Goes on from the prompt, token by token. The same seed and settings give the same text."""
-    if not is_whole(max_new_tokens) or not 1 <= max_new_tokens <= MAX_NEW_TOKENS:
-        raise BadInput(f"The number of tokens must be a whole number from 1 to {MAX_NEW_TOKENS:,}.")
+    check_length(max_new_tokens)
     check_seed(seed)
     sampling.validate(checkpoint.config.vocab_size)
     ids = encode_prompt(checkpoint.tokenizer, prompt)

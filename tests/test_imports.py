@@ -32,6 +32,7 @@ ORDER = [
     "training",
     "reader",
     "generation",
+    "writing",
     "inspection",
     "embeddings",
     "ablation",

@@ -39,9 +39,10 @@ from playground.ui.components.attention_map import pack_grid
 from playground.ui.components.embedding_map import MOST_TOKENS, kind_of, pack_map, pack_positions
 from playground.ui.components.switches import MLP
 from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, smooth, thin
-from playground.ui.shown import Inspections, Shown
+from playground.ui.shown import Inspections, Kept, Shown
 from playground.ui.site import Site, answer, fitting_prompt, suggest_prompt, tell
 from playground.workspaces import Host, Workspace, Workspaces
+from playground.writing import Writer
 
 
 @pytest.fixture
@@ -314,6 +315,56 @@ def test_the_figure_of_the_bars_is_drawn_with_their_settings(site, key, monkeypa
     for settings in ([], [1, 0], ["1", 0, 1], [1, None, 1], [1, 0, 7], [9, 0, 1], [1, 0.5, 1], [None, 0, 1]):
         assert figure([key, "the", settings, "png"])["error"].endswith(".")
     assert "prompt is empty" in figure([key, "", [1, 0, 1], "png"])["error"]
+
+
+# --- Texts in the making ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writing(site, tiny_checkpoint):
+    """The server functions of a text, and the name under which it is kept."""
+    kept = Kept(10**9, generate.NOT_KEPT)
+    functions = {function.__name__: function for function in generate._writing(site, kept)}
+    return functions, kept.add(Writer(tiny_checkpoint, "the", 0))
+
+
+def test_tokens_are_given_again_to_a_page_that_has_not_got_them(writing, tiny_checkpoint):
+    functions, key = writing
+    ids = [step.id for step in stream_generate(tiny_checkpoint, "the", 12, Sampling(0.8), 0)]
+    more, got = functions["more"], []
+    while len(got) < 12:
+        got += more([key, len(got), 12 - len(got), [0.8, 0, 1]])["tokens"]
+    assert [token["id"] for token in got] == ids
+    assert more([key, 5, 3, [0.8, 0, 1]])["tokens"] == got[5:]  # and nothing more is written
+    assert more([key, 12, 0, [0.8, 0, 1]])["tokens"] == more([key, 12, -4, [0.8, 0, 1]])["tokens"] == []
+
+
+@pytest.mark.parametrize(
+    "settings", [[], [1, 0], ["1", 0, 1], [1, None, 1], [1, 0, 7], [9, 0, 1], [1, 0.5, 1], [None, 0, 1], [1, 10**6, 1]]
+)
+def test_no_text_goes_on_with_settings_that_are_none(writing, settings):
+    functions, key = writing
+    for name, more in (("more", 1), ("choose", 0), ("put", "t")):
+        assert functions[name]([key, 0, more, settings])["error"].endswith(".")
+    assert functions["more"]([key, 0, 0, [1, 0, 1]])["tokens"] == []
+
+
+def test_what_a_forger_asks_of_a_text_is_refused(writing):
+    functions, key = writing
+    settings = [1, 0, 1]
+    for name, sent in (
+        ("more", ["nobody's", 0, 1, settings]),
+        ("choose", [key, 1, 0, settings]),
+        ("choose", [key, 0, -1, settings]),
+        ("choose", [key, 0, 10**30, settings]),
+        ("put", [key, 0, "\ud800Ω", settings]),
+        ("put", [key, 0, "t" * 10**6, settings]),
+        ("put", [key, 0, 5, settings]),
+        ("more", [key, True, 1, settings]),
+    ):
+        assert functions[name](sent)["error"].endswith((".", "reload it."))
+    assert functions["more"]([key, 0, 0, settings])["tokens"] == []
+    assert len(functions["more"]([key, 0, 10**30, settings])["tokens"]) > 0  # as many as a moment allows
 
 
 # --- A head's life ----------------------------------------------------------------------------------------------------

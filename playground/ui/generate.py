@@ -1,5 +1,7 @@
-"""The Generate tab: text as it is written, and the distribution that its next token is drawn from."""
+"""The Generate tab: texts as they are written, token by token, and the distribution that the next one is drawn from."""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import gradio as gr
@@ -8,104 +10,154 @@ import numpy as np
 from playground.checkpoint import Checkpoint
 from playground.config import is_whole
 from playground.errors import BadInput
-from playground.generation import (
-    Sampling,
-    encode_prompt,
-    next_logits,
-    next_token_probs,
-    stream_generate,
-)
+from playground.generation import Sampling, check_length, encode_prompt, next_logits, next_token_probs
 from playground.tokenizer import without_surrogates
+from playground.ui.components import next_token as bars_component
+from playground.ui.components import writing_view as view
 from playground.ui.components.downloads import pack_figure
-from playground.ui.components.next_token import FOLLOW_SETTINGS, ROWS, next_token, pack_next
+from playground.ui.components.next_token import ROWS, next_token, pack_next
+from playground.ui.components.writing_view import pack_tokens, writing_view
+from playground.ui.shown import Kept
 from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, shortened, tell, unless_same
 from playground.workspaces import Workspace
+from playground.writing import Writer
 
-YIELD_SECONDS = 0.05  # the page shows about twenty updates a second; more only cost
+BURST_SECONDS = 0.05  # of writing for one answer: the page shows up to twenty a second, and others have their turn
+MAX_KEPT_BYTES = 2**28  # of texts that pages go on with, the models that write them included
+NOT_KEPT = "This text is not kept on the server any more: press Generate to begin a new one."
+NO_SETTINGS = "The page asked for a text with no settings: reload it."
+
+_sequence = itertools.count(1)
 
 
 def build(site: Site) -> Tab:
+    writers: Kept[Writer] = Kept(MAX_KEPT_BYTES, NOT_KEPT)
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             prompt = gr.Textbox(label="Prompt", lines=2, max_lines=6, elem_id="prompt")
             with gr.Row():
                 write = gr.Button("Generate", variant="primary", elem_id="generate", min_width=120)
-                stop = gr.Button("Stop", elem_id="stop-generating", min_width=80)
-            output = gr.Textbox(
-                label="Text",
-                lines=12,
-                max_lines=24,
-                interactive=False,
-                buttons=["copy"],
-                placeholder="What the model writes appears here.",
-                elem_id="generated",
-            )
+                step = gr.Button("Step by step", elem_id="step-by-step", min_width=120)
+            output = writing_view(*_writing(site, writers), elem_id="generated")
         with gr.Column(scale=2, min_width=320):
-            temperature = gr.Slider(
-                0, 2, 0.8, step=0.05, label="Temperature", info="0 always takes the likeliest", elem_id="temperature"
-            )
-            top_p = gr.Slider(
-                0.01,
-                1,
-                1,
-                step=0.01,
-                label="Top-p",
-                info="only the likeliest that reach this; 1 is off",
-                elem_id="top-p",
-            )
+            own = _sampling_controls()
             with gr.Row():
-                top_k = gr.Number(0, label="Top-k", precision=0, info="0 is off", elem_id="top-k", min_width=90)
                 length = gr.Number(300, label="Tokens", precision=0, info="to write", elem_id="length", min_width=90)
                 seed = gr.Number(
                     0, label="Seed", precision=0, info="same, same text", elem_id="sampling-seed", min_width=90
                 )
+            beside = gr.Checkbox(label="Write a second text beside it", elem_id="beside")
+            with gr.Column(visible=False) as second:
+                other = gr.Dropdown(label="Its model", info="prompt and seed are the same", elem_id="second-model")
+                others = _sampling_controls("second-")
             gr.Markdown("**The next token after the prompt**")
             bars = next_token(_figure(site), elem_id="next-token")
-
-    settings = [temperature, top_k, top_p]
-
-    @tell
-    def stream(key, prompt, temperature, top_k, top_p, length, seed):
-        checkpoint = site.workspace(key).current
-        sampling = Sampling(temperature, top_k, top_p)
-        steps = stream_generate(checkpoint, prompt, length, sampling, seed)
-        written = without_surrogates(prompt)
-        while burst := site.burst(steps, YIELD_SECONDS):
-            written += "".join(step.text for step in burst)
-            yield written
+    beside.change(lambda on: gr.update(visible=on), beside, second, queue=False, **QUIET)
 
     @tell
     def follow(key, prompt, temperature, top_k, top_p):
         with site.visit():
             return _distribution(key, site.workspace(key).current, prompt, temperature, top_k, top_p)
 
-    writing = gr.on(
-        [write.click, prompt.submit],
-        stream,
-        [site.visitor, prompt, *settings, length, seed],
-        output,
-        concurrency_limit=16,
-        **QUIET,
-    )
-    stop.click(None, None, None, cancels=[writing], **QUIET)
+    def composing(at_once: bool) -> Callable:
+        @tell
+        def compose(key, prompt, length, seed, beside, other, *settings):
+            workspace, sides = site.workspace(key), [settings[:3], settings[3:]]
+            check_length(length)
+            models = [workspace.current, workspace.listed(other)] if beside else [workspace.current]
+            for model, values in zip(models, sides, strict=False):
+                _sampling(model, values)
+            with site.visit():
+                made = [Writer(model, prompt, seed) for model in models]
+            return {
+                "seq": next(_sequence),
+                "prompt": without_surrogates(prompt),
+                "seed": int(seed),
+                "length": int(length),
+                "write": at_once,
+                "sides": [{"id": writers.add(writer), "title": _title(writer.checkpoint)} for writer in made],
+                "settings": sides,
+            }
+
+        return compose
+
+    asked = [site.visitor, prompt, length, seed, beside, other, *own, *others]
+    gr.on([write.click, prompt.submit], composing(at_once=True), asked, output, **QUIET)
+    step.click(composing(at_once=False), asked, output, **QUIET)
     # Not `input`: Gradio's text box sends that for printable keys alone, not when text is pasted or deleted.
-    prompt.change(follow, [site.visitor, prompt, *settings], bars, queue=False, trigger_mode="always_last", **QUIET)
-    # In the page alone: the bars hold the logits.
-    gr.on(
-        [control.change for control in settings],
-        None,
-        [bars, *settings],
-        bars,
-        js=FOLLOW_SETTINGS,
-        queue=False,
-        **QUIET,
-    )
+    prompt.change(follow, [site.visitor, prompt, *own], bars, queue=False, trigger_mode="always_last", **QUIET)
+    # In the page alone: the bars hold the logits, and a text is asked for with the settings of the moment.
+    for follower, js, controls in (
+        (bars, bars_component.FOLLOW_SETTINGS, own),
+        (output, view.FOLLOW_SETTINGS, [*own, *others]),
+    ):
+        moved = [control.change for control in controls]
+        gr.on(moved, None, [follower, *controls], follower, js=js, queue=False, **QUIET)
 
-    def show(_: Workspace, checkpoint: Checkpoint, key, prompt, temperature, top_k, top_p):
+    def show(workspace: Workspace, checkpoint: Checkpoint, key, prompt, other, temperature, top_k, top_p):
         fitting = fitting_prompt(checkpoint, prompt, longest=5)  # the shorter, the more is open
-        return [unless_same(fitting, prompt), _distribution(key, checkpoint, fitting, temperature, top_k, top_p)]
+        listed = gr.update(choices=workspace.names, value=other if other in workspace.names else checkpoint.name)
+        distribution = _distribution(key, checkpoint, fitting, temperature, top_k, top_p)
+        return [unless_same(fitting, prompt), listed, distribution]
 
-    return Tab([site.visitor, prompt, *settings], [prompt, bars], show)
+    return Tab([site.visitor, prompt, other, *own], [prompt, other, bars], show)
+
+
+def _sampling_controls(prefix: str = "") -> list[gr.components.Component]:
+    """Temperature, top-k and top-p, as they stand in `Sampling`."""
+    hint = "0 always takes the likeliest"
+    temperature = gr.Slider(0, 2, 0.8, step=0.05, label="Temperature", info=hint, elem_id=f"{prefix}temperature")
+    hint = "only the likeliest that reach this; 1 is off"
+    top_p = gr.Slider(0.01, 1, 1, step=0.01, label="Top-p", info=hint, elem_id=f"{prefix}top-p")
+    top_k = gr.Number(0, label="Top-k", precision=0, info="0 is off", elem_id=f"{prefix}top-k", min_width=90)
+    return [temperature, top_k, top_p]
+
+
+def _sampling(checkpoint: Checkpoint, values: list) -> Sampling:
+    """Of what a page sends. Raises `BadInput` for settings that no distribution can follow."""
+    if len(values) != len(fields(Sampling)):
+        raise BadInput(NO_SETTINGS)
+    sampling = Sampling(*values)
+    sampling.validate(checkpoint.config.vocab_size)
+    return sampling
+
+
+def _title(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.name}, step {checkpoint.step:,}"
+
+
+def _writing(site: Site, writers: Kept[Writer]) -> tuple[Callable, Callable, Callable]:
+    """What the page asks of a text in the making."""
+
+    def packed(writer: Writer, place: int, sampling: Sampling) -> dict:
+        token_text = writer.checkpoint.tokenizer.token_text
+        return pack_tokens(writer.tokens[place:], writer.ahead(sampling), token_text)
+
+    @answer(str, int, int, list)
+    def more(key, cursor, count, settings):
+        writer = writers.get(key)
+        sampling = _sampling(writer.checkpoint, settings)
+        with writer.lock:
+            if cursor == len(writer.tokens):  # else an answer was lost, and is given again
+                site.burst((writer.draw(sampling) for _ in range(min(count, writer.room or 1))), BURST_SECONDS)
+            return packed(writer, max(0, cursor), sampling)
+
+    def changed(writer: Writer, place: int, ids: list[int], settings: list) -> dict:
+        sampling = _sampling(writer.checkpoint, settings)
+        with writer.lock, site.visit():
+            writer.choose(place, ids, sampling)
+            return packed(writer, place, sampling)
+
+    @answer(str, int, int, list)
+    def choose(key, place, token, settings):
+        return changed(writers.get(key), place, [token], settings)
+
+    @answer(str, int, str, list)
+    def put(key, place, typed, settings):
+        writer = writers.get(key)
+        return changed(writer, place, writer.encode(without_surrogates(typed)), settings)
+
+    return more, choose, put
 
 
 def _distribution(

@@ -205,8 +205,9 @@ class Visitor:
         ids = self.at("tokens").locator(".view.current").get_attribute("data-ids")
         return [int(i) for i in ids.split(",") if i]
 
-    def generated(self) -> str:
-        return self.at("generated").locator("textarea").input_value()
+    def generated(self, side: int = 0) -> str:
+        """What a model has written, after the prompt; "" before the first time."""
+        return "".join(self.own("generated").locator(".wr-text").nth(side).all_text_contents())
 
     def hover_cell(self, across: float, down: float) -> tuple[int, int, float]:
         """Query, key and the weight shown of the cell under a place (0 to 1) of the large attention map."""

@@ -18,10 +18,10 @@ LENGTH = 3_000  # tokens: the page shows what is written in pieces of a twentiet
 
 # Notes every length that the generated text has on its way.
 WATCH_TEXT = """() => {
-  const text = document.querySelector("#generated textarea");
+  const length = () => document.querySelector("#generated .wr-text")?.textContent.length ?? 0;
   window.lengths = new Set();
   clearInterval(window.watching);
-  window.watching = setInterval(() => window.lengths.add(text.value.length), 10);
+  window.watching = setInterval(() => window.lengths.add(length()), 10);
 }"""
 
 

@@ -40,3 +40,10 @@ function entropyBits(probs) {
   for (const p of probs) if (p > 0) bits -= p * Math.log2(p);
   return Math.max(0, bits); // no -0
 }
+
+// Why the token of this rank cannot be drawn, or "".
+function cutBy(rank, p, { temperature, top_k, top_p }) {
+  if (!(temperature > 0)) return "";
+  if (top_k > 0 && rank >= top_k) return "cut by top-k";
+  return top_p < 1 && p === 0 ? "cut by top-p" : "";
+}

@@ -43,13 +43,6 @@ function build(value) {
   return { seq: value.seq, packed: value.logits, logits, order, rows };
 }
 
-// Why the token of this rank cannot be drawn, or "".
-function cutBy(rank, p, { temperature, top_k, top_p }) {
-  if (!(temperature > 0)) return "";
-  if (top_k > 0 && rank >= top_k) return "cut by top-k";
-  return top_p < 1 && p === 0 ? "cut by top-p" : "";
-}
-
 // New settings: the same rows, other widths.
 function update(value) {
   const probs = distribution(shown.logits, value.temperature, value.top_k, value.top_p, shown.order);
