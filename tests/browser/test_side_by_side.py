@@ -28,12 +28,18 @@ def text_of(checkpoint, n: int, sampling: Sampling, seed: int = 0) -> str:
 
 
 def write(visitor, texts: Locator) -> None:
+    before = texts.get_attribute("data-seq")
     visitor.at("generate").click()
+    visitor.until(lambda: texts.get_attribute("data-seq") != before, "a new text is begun")
     expect(texts.locator(".wr-state")).to_have_text("Written.")
 
 
 def rows(texts: Locator) -> list[list[str]]:
     return [row.locator("th, td").all_text_contents() for row in texts.locator(".wr-place tbody tr").all()]
+
+
+def name_of(checkpoint, id: int) -> str:
+    return checkpoint.tokenizer.token_text(id).replace(" ", "·").replace("\n", "↵")
 
 
 def shown(checkpoint, alternatives) -> list[list[str]]:
@@ -43,8 +49,7 @@ def shown(checkpoint, alternatives) -> list[list[str]]:
         return "< 0.1 %" if 0 < p < 0.0005 else f"{100 * p:.1f} %"
 
     numbers = zip(alternatives.ids.tolist(), alternatives.uncut, alternatives.probs, strict=True)
-    names = {i: checkpoint.tokenizer.token_text(i).replace(" ", "·").replace("\n", "↵") for i in range(40)}
-    return [[names[i], share(uncut), share(p)] for i, uncut, p in numbers]
+    return [[name_of(checkpoint, i), share(uncut), share(p)] for i, uncut, p in numbers]
 
 
 def test_two_models_with_their_settings_write_together(visitor, texts, tiny_checkpoint, shipped):
@@ -86,8 +91,7 @@ def test_what_else_could_have_stood_at_a_token(visitor, texts, tiny_checkpoint):
         expect(texts.locator(".wr-told")).to_contain_text(f"rank {token.rank}. Nothing is cut off.")
         expected = shown(tiny_checkpoint, token.alternatives)
         assert rows(texts)[: len(expected)] == expected
-        name = tiny_checkpoint.tokenizer.token_text(token.id).replace(" ", "·").replace("\n", "↵")
-        expect(texts.locator(".wr-here th")).to_have_text(name)
+        expect(texts.locator(".wr-here th")).to_have_text(name_of(tiny_checkpoint, token.id))
     visitor.page.mouse.move(0, 0)
     expect(texts).to_have_attribute("data-place", "20")  # back to what comes next
     assert rows(texts) == shown(tiny_checkpoint, writer.ahead(Sampling(0.8)))
@@ -223,13 +227,13 @@ def test_texts_are_kept_with_their_settings_and_copied(visitor, texts, tiny_chec
 def test_an_answer_that_was_lost_is_asked_for_again(visitor, texts, tiny_checkpoint):
     def lose(route) -> None:
         route.fetch()  # the server writes
-        route.fulfill(json=None)
+        route.fulfill(body="null", content_type="application/json")
 
     write(visitor, texts)
-    visitor.page.route("**/component_server", lose)
+    visitor.page.route("**/component_server/", lose)
     texts.get_by_role("button", name="Go on").click()
     expect(texts.locator(".wr-state")).to_have_text("The server did not answer: try again.")
-    visitor.page.unroute("**/component_server")
+    visitor.page.unroute("**/component_server/")
     texts.get_by_role("button", name="Go on").click()
     expect(texts.locator(".wr-state")).to_have_text("Written.")
     assert visitor.generated() == text_of(tiny_checkpoint, 40, Sampling(0.8))

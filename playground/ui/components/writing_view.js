@@ -14,12 +14,13 @@ const state = { seq: null, sides: [], held: null, lit: null, writing: false };
 
 // A side is {i, id, title, settings, tokens, ahead, key, changed, text (its node), head (likewise)}.
 function build(value) {
-  state.seq = value.seq;
+  element.dataset.seq = state.seq = value.seq;
   state.sides = value.sides.map((side, i) => ({ ...side, i, prompt: value.prompt, tokens: [], ahead: null, key: newKey(), changed: false }));
   find(".wr-sides").replaceChildren(...state.sides.map(sideNode));
   find(".wr-place").hidden = false;
   for (const side of state.sides) caretOf(side).tabIndex = 0;
   hold(state.sides[0], END);
+  setWriting(false);
 }
 
 function sideNode(side) {
