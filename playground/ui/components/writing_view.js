@@ -12,10 +12,12 @@ const state = { seq: null, sides: [], held: null, lit: null, writing: false };
 
 // ---- A text ----
 
-// A side is {i, id, title, settings, tokens, ahead, key, changed, text (its node), head (likewise)}.
+// A side is {i, id, title, prompt, seed, settings, tokens, ahead, key, changed, about (its node), text (likewise)}.
 function build(value) {
+  if (state.writing) rememberAll();
   element.dataset.seq = state.seq = value.seq;
-  state.sides = value.sides.map((side, i) => ({ ...side, i, prompt: value.prompt, tokens: [], ahead: null, key: newKey(), changed: false }));
+  const fresh = { prompt: value.prompt, seed: value.seed, ahead: null, changed: false };
+  state.sides = value.sides.map((side, i) => ({ ...side, ...fresh, i, tokens: [], key: newKey() }));
   find(".wr-sides").replaceChildren(...state.sides.map(sideNode));
   find(".wr-place").hidden = false;
   for (const side of state.sides) caretOf(side).tabIndex = 0;
@@ -25,20 +27,24 @@ function build(value) {
 
 function sideNode(side) {
   const node = make("section", "wr-side");
-  side.head = make("p", "wr-head");
+  const [head, copy] = [make("p", "wr-head"), make("button", "look-link", "Copy")];
+  copy.type = "button";
+  copy.addEventListener("click", () => copyText(copy, written(side)));
+  side.about = make("span");
+  head.append(side.about, copy);
   side.text = make("div", "wr-text look-text");
   side.text.setAttribute("role", "listbox");
   side.text.ariaLabel = `What ${side.title} writes, token by token`;
   side.text.dataset.side = side.i;
-  side.text.append(make("span", "wr-prompt", side.prompt), tokenNode("wr-caret", "", END));
-  node.append(side.head, side.text);
+  side.text.append(make("span", "wr-prompt", side.prompt), tokenNode("wr-caret", "", "What comes next", END));
+  node.append(head, side.text);
   return node;
 }
 
-function tokenNode(kind, text, i) {
+function tokenNode(kind, text, name, i) {
   const node = make("bdi", `wr-token ${kind}`, text);
   node.setAttribute("role", "option");
-  if (!text) node.ariaLabel = "What comes next";
+  if (!text) node.ariaLabel = name;
   node.ariaSelected = "false";
   node.tabIndex = -1;
   node.dataset.i = i;
@@ -56,28 +62,26 @@ function take(side, place, answer) {
     caretOf(side).previousElementSibling.remove();
   }
   const atEnd = side.text.scrollHeight - side.text.scrollTop - side.text.clientHeight < 40;
-  const nodes = answer.tokens.map((token, k) => {
-    const kind = [token.chosen && "wr-chosen", token.text.includes("\n") && "wr-line"].filter(Boolean).join(" ");
-    return tokenNode(kind, token.text, place + k);
-  });
-  caretOf(side).before(...nodes);
+  caretOf(side).before(...answer.tokens.map((token, k) => tokenNode(kindOf(token), token.text, token.name, place + k)));
   side.tokens.push(...answer.tokens);
   side.ahead = answer.ahead;
   if (atEnd) side.text.scrollTop = side.text.scrollHeight;
-  showHead(side);
+  showAbout(side);
 }
 
-function showHead(side) {
-  const copy = make("button", "look-link", "Copy");
-  copy.type = "button";
-  copy.addEventListener("click", () => copyText(copy, written(side)));
-  const about = make("span");
+function kindOf({ chosen, text }) {
+  const kinds = { "wr-chosen": chosen, "wr-line": text.includes("\n"), "wr-part": !text };
+  return Object.keys(kinds).filter((kind) => kinds[kind]).join(" ");
+}
+
+function showAbout(side) {
   const number = state.sides.length > 1 ? `${side.i + 1} · ` : "";
-  about.append(make("b", "", number + side.title), ` · ${settingsLine(side.settings)} · ${tokens(side.tokens.length)}`);
-  side.head.replaceChildren(about, copy);
+  const figures = ` · ${settingsLine(side.settings)} · ${tokens(side.tokens.length)}`;
+  side.about.replaceChildren(make("b", "", number + side.title), figures);
 }
 
-const settingsLine = ([temperature, k, p]) => `temperature ${temperature}, top-k ${k || "off"}, top-p ${p < 1 ? p : "off"}`;
+const settingsLine = ([temperature, k, p]) =>
+  `temperature ${temperature}, top-k ${k || "off"}, top-p ${p < 1 ? p : "off"}`;
 
 // ---- Writing on ----
 
@@ -160,7 +164,7 @@ async function change(call) {
 function hold(side, i) {
   const before = state.held && nodeOf(state.held.side, state.held.i);
   before?.classList.remove("wr-held");
-  for (const node of side.text.querySelectorAll("[tabindex='0']")) node.tabIndex = -1; // each text is one stop of the Tab key
+  for (const node of side.text.querySelectorAll("[tabindex='0']")) node.tabIndex = -1; // a text is one stop of Tab
   state.held = { side, i };
   nodeOf(side, i).tabIndex = 0;
   nodeOf(side, i).classList.add("wr-held");
@@ -260,7 +264,8 @@ function store(entries) {
 }
 
 function rememberAll() {
-  const entries = state.sides.filter((side) => side.tokens.length).map((side) => ({ key: side.key, about: about(side), text: written(side) }));
+  const begun = state.sides.filter((side) => side.tokens.length);
+  const entries = begun.map((side) => ({ key: side.key, about: about(side), text: written(side) }));
   const keys = entries.map((entry) => entry.key);
   store([...recall().filter((entry) => !keys.includes(entry.key)), ...entries]);
 }
@@ -270,7 +275,7 @@ function about(side) {
   return [
     side.title,
     settingsLine(side.settings),
-    `seed ${props.value.seed}`,
+    `seed ${side.seed}`,
     tokens(side.tokens.length),
     nChosen && `${nChosen} chosen by hand`,
     side.changed && "settings changed on the way",
@@ -364,7 +369,7 @@ async function draw() {
     const settings = value.settings[side.i];
     side.changed ||= side.tokens.length > 0 && String(settings) !== String(side.settings);
     side.settings = settings;
-    showHead(side);
+    showAbout(side);
   }
   if (isNew && value.write) await write(new Map(state.sides.map((side) => [side, value.length])));
   else if (!state.writing) await Promise.all(state.sides.map((side) => pull(side, 0)));
