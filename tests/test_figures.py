@@ -92,7 +92,7 @@ def test_the_mask_is_drawn_beside_what_is_seen_without_it(inspection):
 def test_all_heads_of_a_snapshot_are_drawn_with_their_badges():
     config = ModelConfig(vocab_size=9, block_size=32, n_layer=2, n_head=3, n_embd=12)
     model = GPT(config, torch.Generator().manual_seed(0))
-    life = look(begin_life(config, [1, 2, 3, 4, 5]), model, 7)
+    life = look(begin_life(config, [1, 2, 3, 4, 5], []), model, 7)
     figure = life_figure(life, 0, "caption")
     trace = Trace(("attention",))
     model(torch.tensor([[1, 2, 3, 4, 5]]), trace)
@@ -108,7 +108,7 @@ def test_all_heads_of_a_snapshot_are_drawn_with_their_badges():
 
 def test_the_scores_of_all_heads_are_drawn_and_one_stands_out():
     config = ModelConfig(vocab_size=40, block_size=32, n_layer=2, n_head=3, n_embd=12)
-    life = begin_life(config, [1, 2, 3])
+    life = begin_life(config, [1, 2, 3], [])
     for step in range(3):
         life = look(life, GPT(config, torch.Generator().manual_seed(step)), 10 * step)
     axes = scores_figure(life, "first", 1, 2, "Verses, $x").axes[0]
