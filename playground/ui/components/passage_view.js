@@ -23,8 +23,8 @@ function take(answer) {
   slider.max = steps.length - 1;
   slider.value = between ?? 0;
   state.nodes = boxes.map((box) => showTokens(box, tokens));
+  state.lit = null;
   show([before, between, after]);
-  light(null);
 }
 
 // The places of the snapshots in the three columns; null where there is none.
@@ -78,7 +78,7 @@ function told(at, place) {
   return [table];
 }
 
-const light = readTokens(boxes, tell);
+readTokens(boxes, tell);
 
 slider.addEventListener("input", () => show([state.places[0], Number(slider.value), state.places[2]]));
 offerFigure(find(".figure-buttons"), (kind) => server.figure([...question(), state.places[1] ?? 0, kind]));

@@ -7,16 +7,16 @@ import gradio as gr
 from playground.life import Life
 from playground.ui.components.base import component, packed
 
-MOMENTS = {"before": "Before training", "between": "On the way", "after": "After training"}
+BEFORE, BETWEEN, AFTER = "Before training", "On the way", "After training"
 SLIDER = '<input type="range" class="pv-slider" min="0" step="1" aria-label="Step of the text in the middle">'
 COLUMNS = "".join(
-    f"""<section class="pv-column" data-moment="{moment}">
-      <h4>{title}{SLIDER if moment == "between" else ""}</h4>
+    f"""<section class="pv-column">
+      <h4>{title}{SLIDER if title == BETWEEN else ""}</h4>
       <p class="pv-about"></p>
       <div class="pv-text look-text" role="listbox" aria-label="{title}, token by token"></div>
       <div class="pv-told" role="status"></div>
     </section>"""
-    for moment, title in MOMENTS.items()
+    for title in (BEFORE, BETWEEN, AFTER)
 )
 TEMPLATE = f"""
 <details class="look pv">
