@@ -1,4 +1,6 @@
-"""What it costs a run that its heads are watched while they learn. The losses are the very same, as the tests show."""
+"""What it costs a run that it is watched: what its heads do and what it foresees. The losses are the very same, as the
+tests show.
+"""
 
 from collections.abc import Iterator
 from statistics import median

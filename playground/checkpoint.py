@@ -19,7 +19,7 @@ from playground.config import ModelConfig, TrainConfig, is_number, quote
 from playground.corpus import References
 from playground.errors import BadInput
 from playground.files import write_tensors
-from playground.life import LIFE, Life, check_about, shapes
+from playground.life import LIFE, Life, check_about, check_foreseen, shapes
 from playground.model import GPT
 from playground.tokenizer import Tokenizer, tokenizer_from_dict, without_surrogates
 
@@ -102,7 +102,7 @@ class Checkpoint:
     provenance: tuple[Provenance, ...] = ()  # oldest first; fine-tuning adds one
     val_loss: float | None = None  # over the whole validation part, nats a token
     references: References | None = None  # what counting alone reaches there
-    life: Life | None = field(repr=False, default=None)  # what every head did while the model learned
+    life: Life | None = field(repr=False, default=None)  # what it did while it learned
 
     @property
     def step(self) -> int:
@@ -163,6 +163,8 @@ def from_bytes(data: bytes) -> Checkpoint:
         if not tensor.isfinite().all():
             raise BadInput(f"The checkpoint's weights are broken: {name} holds numbers that are not finite.")
     life = Life.from_dict(about_life, tensors) if about_life else None
+    if life:
+        check_foreseen(life, past.config)
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(LIFE)}
     return Checkpoint(clean_name(about.get("name")), tokenizer=tokenizer, weights=weights, life=life, **vars(past))
 

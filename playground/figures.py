@@ -23,6 +23,9 @@ MOST_LABELS = 64  # tokens that can still be told apart along an axis
 MOST_INCHES, LETTERS_AN_INCH = 16, 13
 ORANGE, BLUE = "#ea580c", "#2563eb"  # as on the page
 OWN = "This model"  # what the one is called that a figure is about
+LINE, MOST_LETTERS = 36, 1_500  # letters of a passage in a line, and in all
+LETTER = {"family": "monospace", "fontsize": 9, "parse_math": False, "in_layout": False}
+MOST_NATS = 8  # as on the page: what surprises more has the colour of that
 MOST_NAMED = 400  # tokens of a map that are written out; the rest are dots
 
 
@@ -150,6 +153,40 @@ def scores_figure(life: Life, score: str, layer: int, head: int, caption: str) -
     axes.set(xlabel="step", ylabel=f"{score} score", ylim=(0, 1.02), xlim=(0, max(1, life.steps[-1])))
     _title(axes, f"{_heads(layer, head).capitalize()}, among all heads\n{caption}")
     return figure
+
+
+def passage_figure(life: Life, i: int, texts: Sequence[str], caption: str) -> Figure:
+    """The passage in the colours of its losses, side by side: before training, in the snapshot `i`, and after it."""
+    places, letters = sorted({0, i, len(life.steps) - 1}), _in_lines(texts)
+    n_lines = 1 + max(line for line, *_ in letters)
+    figure = Figure(figsize=(0.8 + 4.2 * len(places), 1.2 + 0.24 * n_lines), layout="constrained")
+    for axes, place in zip(figure.subplots(1, len(places), squeeze=False)[0], places, strict=True):
+        losses = np.append(np.nan, life.losses[place])  # nothing predicts the first token
+        cells = np.full((n_lines, LINE), np.nan)
+        for line, column, token, letter in letters:
+            cells[line, column] = losses[token]
+            colour = "white" if losses[token] > 0.55 * MOST_NATS else "black"
+            axes.text(column, line, letter, ha="center", va="center", color=colour, **LETTER)
+        picture = axes.imshow(cells, cmap="YlGnBu", vmin=0, vmax=MOST_NATS, aspect="auto")
+        axes.set_axis_off()
+        _title(axes, f"step {life.steps[place]:,}: {losses[1:].mean():.3f} nats a token")
+    figure.colorbar(picture, ax=figure.axes, shrink=0.8, label="loss (nats)", extend="max")
+    figure.suptitle(_wrapped(caption, 90), fontsize=9, parse_math=False)
+    return figure
+
+
+def _in_lines(texts: Sequence[str]) -> list[tuple[int, int, int, str]]:
+    """Line and column of each letter of these tokens, and the token that it is of; the first MOST_LETTERS of them."""
+    letters, line, column = [], 0, 0
+    for token, text in enumerate(texts):
+        for letter in " ".join(map(visible, text.split(" "))):  # a space is seen as one in a running text
+            if column == LINE:
+                line, column = line + 1, 0
+            letters.append((line, column, token, letter))
+            column += 1
+        if text.endswith("\n"):
+            line, column = line + 1, 0
+    return letters[:MOST_LETTERS]
 
 
 def loss_figure(history: Sequence[TrainStep], references: References | None, caption: str) -> Figure:

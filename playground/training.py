@@ -31,7 +31,7 @@ from playground.corpus import Corpus, Text, check_length, get_batch, reference_l
 from playground.errors import BadInput
 from playground.files import write_tensors
 from playground.heads import PERIOD
-from playground.life import LIFE, Life, begin_life, look, snapshot_steps
+from playground.life import LIFE, MAX_FORESEEN, Life, begin_life, look, snapshot_steps
 from playground.model import GPT, Dropout
 from playground.optimizers import make_optimizers
 from playground.parallel import ALONE, N_HALVES, Beside, World, here
@@ -40,6 +40,7 @@ from playground.tokenizer import CharTokenizer, Tokenizer, train_tokenizer
 ESTIMATE_TOKENS = 8_192  # validation tokens behind each point of the curve; the figure at the end is over all
 ESTIMATE_ERROR = 0.01  # of the loss; about what so few tokens are off
 EVAL_BATCH_TOKENS = 2_048  # tokens in one forward pass of an evaluation; bounds its memory
+MAX_LINE = 1_000  # tokens of the validation part in which the beginning of a line is looked for
 TIMED_TOKENS = 4_096  # tokens in the steps by which the time of a run is estimated
 MAX_TIMED_PARAMS = 5_000_000  # of a model that is timed itself; a visitor waits for it
 
@@ -147,9 +148,9 @@ class Trainer:
     """A run: a model, its optimizers, its random numbers and what happened so far.
 
     Starts from random weights, or from those of `start`, whose tokenizer and shape then stay (fine-tuning).
-    `sampler` is called at every evaluation; what it returns becomes the step's `sample`. Given the ids of a `probe`,
-    what every head does with it is kept as a `life`. `beside` may do half of the work; the processes of a `world` share
-    the rows of every batch, and all end up with the same weights.
+    `sampler` is called at every evaluation; what it returns becomes the step's `sample`. Given the ids of a `probe`, a
+    `life` keeps what every head does with it and how well the model foresees some held-out text. `beside` may do half
+    of the work; the processes of a `world` share the rows of every batch, and all end up with the same weights.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class Trainer:
         self.references = reference_losses(corpus, config.vocab_size)
         self.rate_scale = 1.0  # what a change on the way has made of the schedule's learning rate
         self.history: list[TrainStep] = []
-        self.life = begin_life(config, probe) if probe else None
+        self.life = begin_life(config, probe, passage_ids(tokenizer, corpus.val, config.block_size)) if probe else None
         self.snapshot_steps = snapshot_steps(train_config.max_iters, train_config.batch_size * config.block_size)
         self.seconds = 0.0
         self._keep_good_weights()
@@ -261,7 +262,7 @@ class Trainer:
         self.model.load_state_dict(weights)
         self.model.zero_grad(set_to_none=True)
         del self.history[n_steps:]
-        self.life = self.life and self.life.until(n_steps)
+        self.life = self.life and self.life.until(n_steps - 1)  # the good weights themselves can be looked at again
 
     def save_state(self, file: Path) -> None:
         """Writes all that the next step depends on, whole or not at all; `load_state` of it goes on bit for bit."""
@@ -457,6 +458,18 @@ def probe_ids(probe: str, tokenizer: Tokenizer, corpus: Corpus, block_size: int)
     if all(i == tokenizer.unk_id for i in ids):
         raise BadInput("The model will know nothing in the text to watch its heads on: use words of its own text.")
     return ids
+
+
+def passage_ids(tokenizer: Tokenizer, val: Tensor, block_size: int) -> list[int]:
+    """The held-out tokens that are foreseen at each look: from the first line near the beginning of the validation part
+    of which enough follows, or else from its beginning.
+    """
+    n = min(MAX_FORESEEN, block_size) + 1
+    n_starts = max(0, len(val) - n + 1)
+    texts = [tokenizer.token_text(i) for i in val[: min(MAX_LINE, n_starts)].tolist()]
+    lines = (i for i, pair in enumerate(pairwise(texts), 1) if pair[0].endswith("\n") and pair[1].strip())
+    start = next(lines, 0)
+    return val[start : start + n].tolist()
 
 
 def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[TrainStep]:

@@ -23,6 +23,7 @@ from playground.figures import (
     loss_figure,
     mask_figure,
     next_token_figure,
+    passage_figure,
     positions_figure,
     rises_figure,
     scores_figure,
@@ -92,7 +93,7 @@ def test_the_mask_is_drawn_beside_what_is_seen_without_it(inspection):
 def test_all_heads_of_a_snapshot_are_drawn_with_their_badges():
     config = ModelConfig(vocab_size=9, block_size=32, n_layer=2, n_head=3, n_embd=12)
     model = GPT(config, torch.Generator().manual_seed(0))
-    life = look(begin_life(config, [1, 2, 3, 4, 5]), model, 7)
+    life = look(begin_life(config, [1, 2, 3, 4, 5], []), model, 7)
     figure = life_figure(life, 0, "caption")
     trace = Trace(("attention",))
     model(torch.tensor([[1, 2, 3, 4, 5]]), trace)
@@ -108,7 +109,7 @@ def test_all_heads_of_a_snapshot_are_drawn_with_their_badges():
 
 def test_the_scores_of_all_heads_are_drawn_and_one_stands_out():
     config = ModelConfig(vocab_size=40, block_size=32, n_layer=2, n_head=3, n_embd=12)
-    life = begin_life(config, [1, 2, 3])
+    life = begin_life(config, [1, 2, 3], [])
     for step in range(3):
         life = look(life, GPT(config, torch.Generator().manual_seed(step)), 10 * step)
     axes = scores_figure(life, "first", 1, 2, "Verses, $x").axes[0]
@@ -119,6 +120,30 @@ def test_the_scores_of_all_heads_are_drawn_and_one_stands_out():
     assert clear.get_ydata()[0] == 0.4
     assert "Layer 2, head 3" in texts_of(axes.figure) and "Verses, $x" in texts_of(axes.figure)
     to_bytes(axes.figure, "svg")
+
+
+def test_a_passage_is_drawn_letter_by_letter_in_the_colours_of_its_losses():
+    config = ModelConfig(vocab_size=9, block_size=32, n_layer=1, n_head=1, n_embd=12)
+    life = begin_life(config, [1], [1, 2, 3, 4])
+    for step in range(5):
+        life = look(life, GPT(config, torch.Generator().manual_seed(step)), 10 * step)
+    texts = ["To", " $b", "e\n", "x" * 40]
+    figure = passage_figure(life, 2, texts, "Verses, $x")
+    panels = figure.axes[:3]
+    for axes, at in zip(panels, (0, 2, 4), strict=True):
+        losses = life.losses[at].tolist()
+        expected = np.full((3, 36), np.nan)  # a line ends after 36 letters, and where the text's does
+        expected[0, 2:5], expected[0, 5:7] = losses[0], losses[1]
+        expected[1], expected[2, :4] = losses[2], losses[2]
+        np.testing.assert_allclose(axes.images[0].get_array().filled(np.nan), expected)
+        letters = {(round(text.get_position()[1]), round(text.get_position()[0])): text for text in axes.texts}
+        assert "".join(letters[0, column].get_text() for column in range(7)) == "To $be↵"
+        assert len(letters) == 7 + 40
+        assert axes.get_title() == f"step {10 * at}: {np.mean(losses):.3f} nats a token"
+    assert "Verses, $x" in texts_of(figure)
+    to_bytes(figure, "svg")
+    assert len(passage_figure(life, 0, texts, "").axes) == 3  # two panels and the scale
+    assert len(passage_figure(life, 0, ["a" * 99_999] * 4, "").axes[0].texts) == 1_500
 
 
 def test_the_curves_are_those_of_the_history():

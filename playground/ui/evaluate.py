@@ -17,6 +17,7 @@ from playground.ngrams import NAMES
 from playground.surprise import most_surprising, surprises
 from playground.ui import samples
 from playground.ui.components.downloads import pack_figure
+from playground.ui.components.passage_view import pack_foreseen, passage_view
 from playground.ui.components.report import pack_report, report
 from playground.ui.components.surprise_view import ORDERS, pack_passage, surprise_view
 from playground.ui.shown import Kept, alive
@@ -27,6 +28,8 @@ HELD_OUT, OWN = "The part held out from training", "A text of your own"
 NOT_HERE = "The text that {} learned from is not here: choose “A text of your own” and paste one."
 NOT_COUNTED = "Simple models and compressors follow, unless Stop is pressed."
 NOT_KEPT = "These figures are not kept any more: press Measure."
+NO_PASSAGE = "This model brings no passage from its training to compare: one that is trained here now does."
+ANOTHER = "Another model is in use by now: reload the page."
 MAX_KEPT_BYTES = 2**26  # of measured texts for pages to ask about
 YIELD_SECONDS = 0.15  # between two updates of the figures
 PASSAGE, AROUND = 256, 24  # tokens of the text that are shown at a time, and faintly before and after
@@ -69,6 +72,7 @@ def build(site: Site) -> Tab:
     own = gr.Textbox(label="Your text", lines=4, max_lines=10, visible=False, elem_id="measured-text")
     figures = report(_figure(measured), elem_id="report")
     errors = surprise_view(*_passages(site, measured), elem_id="surprise")
+    on_its_way = passage_view(*_on_its_way(site), elem_id="passage")
 
     @tell
     def measure(key, source, own):
@@ -100,10 +104,11 @@ def build(site: Site) -> Tab:
     measuring = begin.click(measure, [site.visitor, source, own], [figures, errors], concurrency_limit=4, **QUIET)
     stop.click(None, None, None, cancels=[measuring], **QUIET)
 
-    def show(_: Workspace, checkpoint: Checkpoint, key):
-        return [None] * 4  # what was measured was another model's
+    def show(workspace: Workspace, checkpoint: Checkpoint, key):
+        look = {"visitor": key, "version": workspace.in_use[1]}
+        return [look, *[None] * 4]  # what was measured was another model's
 
-    return Tab([site.visitor], [figures, errors, *samples_parts], show)
+    return Tab([site.visitor], [on_its_way, figures, errors, *samples_parts], show)
 
 
 def _text(workspace: Workspace, checkpoint: Checkpoint, source: str, own: str) -> Text:
@@ -184,3 +189,32 @@ def _passages(site: Site, measured: Kept[Measured]) -> tuple[Callable, Callable]
         return pack_passage(found, done.ids[first:end], token_text, first, len(done.ids))
 
     return passages, passage
+
+
+# ---- What it learned -------------------------------------------------------------------------------------------------
+
+
+def _on_its_way(site: Site) -> tuple[Callable, Callable]:
+    def learned(key: str, version: int) -> Checkpoint:
+        checkpoint, current = site.workspace(key).in_use
+        if version != current:
+            raise BadInput(ANOTHER)
+        if not (checkpoint.life and checkpoint.life.losses.numel()):
+            raise BadInput(NO_PASSAGE)
+        return checkpoint
+
+    @answer(str, int)
+    def passage(key, version):
+        checkpoint = learned(key, version)
+        return pack_foreseen(checkpoint.life, checkpoint.tokenizer.token_text)
+
+    @answer(str, int, int, str)
+    def figure(key, version, at, kind):
+        checkpoint = learned(key, version)
+        life, token_text = checkpoint.life, checkpoint.tokenizer.token_text
+        if not 0 <= at < len(life.steps):
+            raise BadInput("The model has no such snapshot: choose one with the slider.")
+        texts, caption = [token_text(id) for id in life.passage], f"{checkpoint.name}, step {checkpoint.step:,}"
+        return pack_figure("passage", kind, lambda figures: figures.passage_figure(life, at, texts, caption))
+
+    return passage, figure

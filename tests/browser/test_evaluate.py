@@ -97,7 +97,7 @@ def test_the_text_is_coloured_by_surprise(visitor, tiny_checkpoint):
     expect(view).to_have_attribute("data-start", "0")
     ids = tiny_checkpoint.tokenizer.encode(OWN)
     found = surprises(tiny_checkpoint, ids)
-    tokens = view.locator(".sv-token")
+    tokens = view.locator(".surprise-token")
     expect(tokens).to_have_count(min(len(ids), 256 + 24))
     tokens.nth(0).hover()
     expect(told).to_contain_text("is the first: nothing predicts it")
@@ -119,7 +119,7 @@ def test_the_text_is_coloured_by_surprise(visitor, tiny_checkpoint):
     expect(view.locator(".sv-place")).to_have_text(
         re.compile(f"^tokens {starts[0] + 1} to {starts[0] + 64} of {len(ids)}$")
     )
-    shown = view.locator(".sv-token:not(.sv-around)")
+    shown = view.locator(".surprise-token:not(.sv-around)")
     expect(shown).to_have_count(64)
     shown.first.hover()
     assert float(told.get_attribute("data-loss")) == pytest.approx(float(losses.losses[starts[0]]), abs=1e-4)

@@ -49,10 +49,11 @@ async function load() {
   const { visitor, run } = state.run;
   const answer = await ask(() => server.life([visitor, run, state.life?.steps.at(-1) ?? -1]));
   state.busy = false;
-  if (state.again || run !== state.run.run) load();
-  if (run !== state.run.run) return;
-  find(".look-note").textContent = answer.error ?? "";
-  if (answer.steps && (state.life || answer.steps.length)) take(answer); // of a run that has just begun there is nothing
+  if (run === state.run.run) {
+    find(".look-note").textContent = answer.error ?? "";
+    if (answer.steps && (state.life || answer.steps.length)) take(answer); // of a run that has just begun there is nothing
+  }
+  if (state.again || run !== state.run.run) load(); // what comes after that
 }
 
 function take(answer) {

@@ -34,7 +34,7 @@ TEMPLATE = """
         <table><tbody></tbody></table>
       </section>
     </div>
-    <p class="sv-scale"><span>0 nats</span><i></i><span class="sv-most"></span></p>
+    <p class="surprise-scale"></p>
   </div>
 </details>
 """
@@ -47,7 +47,7 @@ def surprise_view(passages: Callable, passage: Callable, **kwargs) -> gr.HTML:
     gets `[id, start, length]` and returns `pack_passage(…)` of it and of what stands around it. Either may answer
     `{"error": sentence}`.
     """
-    return component("surprise_view", TEMPLATE, "look", server_functions=[passages, passage], **kwargs)
+    return component("surprise_view", TEMPLATE, "look", "surprise", server_functions=[passages, passage], **kwargs)
 
 
 def pack_passage(
