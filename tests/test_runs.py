@@ -29,6 +29,7 @@ from playground.runs import MAX_RECOVERIES, PAST, RECORD, START, STATE, TEXT, Ru
 from playground.training import Trainer, full_loss, get_lr, make_trainer, saved_history, train
 
 SLICE_SECONDS = 0.02  # some steps of the small recipe
+POINTS_BYTES = 2**24  # more than all points of it
 
 
 def settled(run: Run) -> bool:
@@ -106,7 +107,7 @@ def create(tmp_path, engine, published) -> Callable[..., Run]:
     def make(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> Run:
         folder = tmp_path / "runs" / f"{len(list(tmp_path.glob('runs/*')))}"
         Run.create(folder, text.name, text, recipe, start, memory=1_000)
-        return Run(folder, engine, published.append, save_seconds=0.0)
+        return Run(folder, engine, published.append, save_seconds=0.0, points_bytes=POINTS_BYTES)
 
     return make
 
@@ -180,7 +181,7 @@ def test_what_stays_of_a_run_that_has_ended_is_its_text_and_its_past(
     run = join(begin(small_text, small_recipe, start=published_after(begin, published, small_text, small_recipe)))
     wait_until(lambda: engine.n_jobs == 0, "an engine without jobs")
     assert {file.name for file in run.folder.iterdir()} == {RECORD, TEXT, PAST}
-    again = Run(run.folder, engine, published.append, 0.0)
+    again = Run(run.folder, engine, published.append, 0.0, POINTS_BYTES)
     assert (again.state, again.message, again.name, again.created) == ("finished", "", "verses.txt", run.created)
     assert again.progress() == run.progress() and again.progress(20) == run.progress(20)
     assert again.recipe == small_recipe and again.memory == 1_000
@@ -342,7 +343,7 @@ def test_a_run_goes_on_from_its_folder_after_a_crash(
     in_a_loop, went_on_from = loop(recipe), []
     for folder in copies:
         ends = []
-        again = Run(folder, make_engine(), ends.append, 0.0)
+        again = Run(folder, make_engine(), ends.append, 0.0, POINTS_BYTES)
         went_on_from.append(again.progress().step)
         assert again.interrupted and again.state == "paused" and again.trainer is None
         assert again.progress().steps == run.progress().steps[: went_on_from[-1]]
@@ -359,7 +360,7 @@ def test_a_run_goes_on_from_its_folder_after_a_crash(
 def test_a_run_that_paused_goes_on_from_its_folder(begin, make_engine, loop, small_text, dropping_recipe, tmp_path):
     run = pause(begin(small_text, dropping_recipe), after=20)
     ends = []
-    again = Run(crashed_copy(run.folder, tmp_path / "copy"), make_engine(), ends.append, 0.0)
+    again = Run(crashed_copy(run.folder, tmp_path / "copy"), make_engine(), ends.append, 0.0, POINTS_BYTES)
     assert again.state == "paused" and again.progress() == run.progress()
     assert again.progress().references and again.progress().final_loss
     again.resume()
@@ -381,7 +382,7 @@ def test_what_the_disk_has_of_a_run_that_goes_on_is_recent(begin, small_text, lo
 
 def test_a_state_is_not_written_more_often_than_wanted(tmp_path, engine, small_text, long_recipe):
     Run.create(tmp_path / "run", "Verses", small_text, long_recipe, None, 1_000)
-    run = Run(tmp_path / "run", engine, lambda checkpoint: None, save_seconds=3_600.0)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, save_seconds=3_600.0, points_bytes=POINTS_BYTES)
     run.begin()
     wait_until(lambda: run.progress().step >= 30, "step 30")
     assert not (run.folder / STATE).exists()
@@ -424,12 +425,14 @@ def test_a_changed_learning_rate_outlives_the_program(begin, make_engine, loop, 
     paused_at = run.progress().step
     run.set_learning_rate(0.0042)
 
-    second = Run(crashed_copy(run.folder, tmp_path / "second"), make_engine(), lambda checkpoint: None, 0.0)
+    second = Run(
+        crashed_copy(run.folder, tmp_path / "second"), make_engine(), lambda checkpoint: None, 0.0, POINTS_BYTES
+    )
     second.resume()
     wait_until(lambda: second.progress().step >= paused_at + 5, "five more steps")
     folder, ends = crashed_copy(second.folder, tmp_path / "third"), []  # the rate is by now in the state
 
-    third = Run(folder, make_engine(), ends.append, 0.0)
+    third = Run(folder, make_engine(), ends.append, 0.0, POINTS_BYTES)
     third.recover()
     assert_same_end(join(third), ends[-1], loop(dropping_recipe, {paused_at + 1: 0.0042}))
 
@@ -439,13 +442,13 @@ def test_a_learning_rate_is_forgotten_only_when_a_state_remembers_it(
 ):
     """Right after the change, long before the next state is due, the program ends."""
     Run.create(tmp_path / "run", "Verses", small_text, dropping_recipe, None, 1_000)
-    run = Run(tmp_path / "run", engine, lambda checkpoint: None, save_seconds=3_600.0)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, save_seconds=3_600.0, points_bytes=POINTS_BYTES)
     run.begin()
     wait_until(lambda: run.progress().step >= 10, "step 10")
     run.set_learning_rate(0.0042)
     wait_until(lambda: run.learning_rate != get_lr(run.progress().step, dropping_recipe.train), "the new rate")
     folder, ends = crashed_copy(run.folder, tmp_path / "copy"), []
-    again = Run(folder, make_engine(), ends.append, 0.0)
+    again = Run(folder, make_engine(), ends.append, 0.0, POINTS_BYTES)
     again.recover()
     assert_same_end(join(again), ends[-1], loop(dropping_recipe, {first_with(0.0042, run): 0.0042}))
 
@@ -514,7 +517,7 @@ def test_a_pause_before_the_first_step_publishes_nothing(
         assert run.state == "pausing"
     wait_until(lambda: run.state == "paused", "the pause")
     assert published == [] and run.progress().step == 0 and run.progress().max_iters == 60
-    again = Run(run.folder, make_engine(), published.append, 0.0)
+    again = Run(run.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
     assert again.state == "paused" and again.progress().step == 0
     run.resume()
     assert_same_end(join(run), published[-1], loop(dropping_recipe))
@@ -534,7 +537,7 @@ def test_stop_ends_a_run_and_keeps_what_it_learned(paused, begin, published, mak
     run.pause()
     run.stop()
     assert run.state == "stopped"  # an end is an end
-    again = Run(run.folder, make_engine(), published.append, 0.0)
+    again = Run(run.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
     assert again.state == "stopped" and again.progress() == run.progress()
     wait_until(lambda: not (run.folder / STATE).exists(), "the room of the state")
 
@@ -566,7 +569,7 @@ def held_while_publishing(tmp_path, engine, small_text, dropping_recipe) -> Iter
         assert may_go_on.wait(PATIENCE)
 
     Run.create(tmp_path / "run", "verses.txt", small_text, dropping_recipe, None, 1_000)
-    run = Run(tmp_path / "run", engine, publish, 0.0)
+    run = Run(tmp_path / "run", engine, publish, 0.0, POINTS_BYTES)
     run.begin()
     wait_until(lambda: run.progress().step >= 3, "step 3")
     run.pause()
@@ -688,7 +691,7 @@ def test_a_run_that_diverges_publishes_its_last_good_weights(
     run = join(begin(small_text, long_recipe))
     assert "no longer a finite number" in run.message and "learning rate" in run.message
     assert_last_good_is_kept(run, published[-1], small_text, step=10)
-    again = Run(run.folder, make_engine(), published.append, 0.0)
+    again = Run(run.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
     assert (again.state, again.message) == ("failed", run.message) and again.progress() == run.progress()
 
 
@@ -792,7 +795,7 @@ def test_a_run_whose_end_the_disk_did_not_take_does_not_begin_anew(
     monkeypatch.setattr(runs, "write_bytes", refuse_records)
     wait_until(lambda: run.state == "failed" and not engine.n_jobs, "the end of the run")
     monkeypatch.setattr(runs, "write_bytes", write_bytes)
-    again = Run(run.folder, make_engine(), lambda checkpoint: None, 0.0)
+    again = Run(run.folder, make_engine(), lambda checkpoint: None, 0.0, POINTS_BYTES)
     assert again.progress().step >= 5  # what it had learned is not forgotten
 
 
@@ -838,7 +841,7 @@ def test_a_run_whose_last_good_weights_cannot_be_published_keeps_its_state(
 
     break_after(small_text, 12, poison)
     Run.create(tmp_path / "run", "verses.txt", small_text, long_recipe, None, 1_000)
-    run = Run(tmp_path / "run", engine, refuse, 0.0)
+    run = Run(tmp_path / "run", engine, refuse, 0.0, POINTS_BYTES)
     run.begin()
     wait_until(lambda: json.loads((run.folder / RECORD).read_bytes())["state"] == "paused", "the end of the attempt")
     assert "no longer a finite number" in run.message and run.message.endswith("Press Resume to try again.")
@@ -855,10 +858,10 @@ def test_a_run_at_which_the_server_ends_again_and_again_waits_for_its_visitor(
     )  # as if the program ended before the first step
     Run.create(tmp_path / "run", "verses.txt", small_text, small_recipe, None, 1_000)
     for _ in range(MAX_RECOVERIES):
-        run = Run(tmp_path / "run", idle, lambda checkpoint: None, 0.0)
+        run = Run(tmp_path / "run", idle, lambda checkpoint: None, 0.0, POINTS_BYTES)
         run.recover()
         assert run.state == "starting"
-    run = Run(tmp_path / "run", engine, lambda checkpoint: None, 0.0)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, 0.0, POINTS_BYTES)
     run.recover()
     assert run.state == "paused" and run.message == "The server ended 5 times at step 0: press Resume to try again."
     run.resume()
@@ -868,7 +871,7 @@ def test_a_run_at_which_the_server_ends_again_and_again_waits_for_its_visitor(
 def test_a_run_that_memory_and_its_record_tell_apart_is_paused_and_not_lost(tmp_path, engine, small_text, small_recipe):
     """Its record still says that it runs, since the disk was full; nothing in this program works on it."""
     Run.create(tmp_path / "run", "verses.txt", small_text, small_recipe, None, 1_000)
-    run = Run(tmp_path / "run", engine, lambda checkpoint: None, 0.0)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, 0.0, POINTS_BYTES)
     assert run.state == "paused"
     run.resume()
     assert join(run).state == "finished"
