@@ -323,7 +323,7 @@ class Workspace:
 
     @property
     def _most_bytes(self) -> int:
-        """Of checkpoints that one visitor may have; at most about half of it for the points of runs."""
+        """Of one visitor's checkpoints and points of runs; these take about half of it at most."""
         return int(self._host.settings.visitor_gb * GB)
 
     def _write_index(self) -> None:
