@@ -166,7 +166,7 @@ def loss_figure(
     names = ["training", "validation"]
     if beginning and beginning.first_text:
         axes.plot(steps, [seen.first_val_loss for _, seen in evaluated], "o--", ms=3, color=VIOLET)
-        names.append(f"validation, {beginning.first_text}")
+        names.append(_wrapped(f"validation, {beginning.first_text}", 40))
     for text in axes.legend(names, frameon=False).get_texts():
         text.set_parse_math(False)
     for i, name in enumerate(("uniform", "unigram", "bigram") if references else ()):
