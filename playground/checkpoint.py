@@ -5,7 +5,7 @@ Reading one never runs code from it, so a stranger's file can be opened; every p
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -41,6 +41,17 @@ class TrainStep:
     seconds: float  # of training so far, pauses not counted
     val_loss: float | None = None
     sample: str | None = None
+    first_val_loss: float | None = None  # where fine-tuning watches what is forgotten: on the text learned before
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where fine-tuning began: what an evaluation before the first step found, and which text was learned before."""
+
+    val_loss: float
+    sample: str | None
+    first_val_loss: float | None  # None, as the name, if that text was not at hand
+    first_text: str | None
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,8 @@ class Past:
     provenance: tuple[Provenance, ...] = ()
     val_loss: float | None = None
     references: References | None = None
+    first_val_loss: float | None = None
+    beginning: Beginning | None = None
 
     def to_dict(self) -> dict:
         return {
@@ -71,6 +84,8 @@ class Past:
             "provenance": [list(vars(text).values()) for text in self.provenance],
             "val_loss": self.val_loss,
             "references": [list(vars(self.references).values())] if self.references else [],
+            "first_val_loss": self.first_val_loss,
+            "beginning": [list(vars(self.beginning).values())] if self.beginning else [],
         }
 
     @classmethod
@@ -83,6 +98,8 @@ class Past:
             provenance=tuple(_records(Provenance, about.get("provenance"))),
             val_loss=_value("val_loss", float | None, about.get("val_loss")),
             references=next(_records(References, about.get("references")), None),
+            first_val_loss=_value("first_val_loss", float | None, about.get("first_val_loss")),
+            beginning=next(_records(Beginning, about.get("beginning", [])), None),
         )
 
 
@@ -102,6 +119,8 @@ class Checkpoint:
     provenance: tuple[Provenance, ...] = ()  # oldest first; fine-tuning adds one
     val_loss: float | None = None  # over the whole validation part, nats a token
     references: References | None = None  # what counting alone reaches there
+    first_val_loss: float | None = None  # likewise, of the text that was learned before
+    beginning: Beginning | None = None  # where it is fine-tuned
     life: Life | None = field(repr=False, default=None)  # what it did while it learned
 
     @property
@@ -234,11 +253,14 @@ def _check_shapes(stored: dict, config: ModelConfig, about_life: dict | None) ->
 
 
 def _records(cls: type, rows: object):
-    """`cls(*row)` for every row of a stranger's JSON list, with the types of its fields checked."""
+    """`cls(*row)` for every row of a stranger's JSON list, with the types of its fields checked. Earlier playgrounds
+    did not have the last of those fields that need no value.
+    """
+    fewest = sum(f.default is MISSING for f in fields(cls))
     for row in rows if isinstance(rows, list) else [None]:
-        if not isinstance(row, list) or len(row) != len(fields(cls)):
+        if not isinstance(row, list) or not fewest <= len(row) <= len(fields(cls)):
             raise BadInput(f"The checkpoint's {cls.__name__} records are not as the playground saves them.")
-        yield cls(*(_value(f.name, f.type, value) for f, value in zip(fields(cls), row, strict=True)))
+        yield cls(*(_value(f.name, f.type, value) for f, value in zip(fields(cls), row, strict=False)))
 
 
 def _value(name: str, kind: object, value: object):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from playground.checkpoint import TrainStep
+from playground.checkpoint import Beginning, TrainStep
 from playground.corpus import References
 from playground.embeddings import PositionTable, Rotations, TokenMap
 from playground.evaluation import Evaluation
@@ -21,7 +21,7 @@ from playground.tokenizer import visible
 
 MOST_LABELS = 64  # tokens that can still be told apart along an axis
 MOST_INCHES, LETTERS_AN_INCH = 16, 13
-ORANGE, BLUE = "#ea580c", "#2563eb"  # as on the page
+ORANGE, BLUE, VIOLET = "#ea580c", "#2563eb", "#a21caf"  # as on the page
 OWN = "This model"  # what the one is called that a figure is about
 LINE, MOST_LETTERS = 36, 1_500  # letters of a passage in a line, and in all
 LETTER = {"family": "monospace", "fontsize": 9, "parse_math": False, "in_layout": False}
@@ -189,14 +189,23 @@ def _in_lines(texts: Sequence[str]) -> list[tuple[int, int, int, str]]:
     return letters[:MOST_LETTERS]
 
 
-def loss_figure(history: Sequence[TrainStep], references: References | None, caption: str) -> Figure:
-    """The losses of a run, and what counting alone reaches."""
+def loss_figure(
+    history: Sequence[TrainStep], references: References | None, caption: str, beginning: Beginning | None = None
+) -> Figure:
+    """The losses of a run, of fine-tuning also those on the text learned before, and what counting alone reaches."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    evaluated = [step for step in history if step.val_loss is not None]
+    before = [(0, beginning)] if beginning else []
+    evaluated = before + [(step.step, step) for step in history if step.val_loss is not None]
     axes.plot([step.step for step in history], [step.train_loss for step in history], lw=0.6, color=ORANGE)
-    axes.plot([step.step for step in evaluated], [step.val_loss for step in evaluated], "o-", ms=3, color=BLUE)
-    axes.legend(["training", "validation"], frameon=False)
+    steps = [step for step, _ in evaluated]
+    axes.plot(steps, [seen.val_loss for _, seen in evaluated], "o-", ms=3, color=BLUE)
+    names = ["training", "validation"]
+    if beginning and beginning.first_text:
+        axes.plot(steps, [seen.first_val_loss for _, seen in evaluated], "o--", ms=3, color=VIOLET)
+        names.append(_wrapped(f"validation, {beginning.first_text}", 40))
+    for text in axes.legend(names, frameon=False).get_texts():
+        text.set_parse_math(False)
     for i, name in enumerate(("uniform", "unigram", "bigram") if references else ()):
         loss, place = getattr(references, name), 0.99 - 0.2 * i  # side by side, since two may be about as high
         axes.axhline(loss, ls="--", lw=0.8, color="0.5")

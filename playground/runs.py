@@ -7,6 +7,8 @@ from the last state to the very curve the run would have had.
     run.json            name, recipe, whether it runs, has paused or ended
     text.txt            what it learns from
     start.safetensors   the checkpoint it started from, if it did
+    first.txt           what that had learned from, if it is at hand
+    points/             the checkpoints after some steps of a run that started from one: see `Run.points`
     state.safetensors   weights, optimizers, random numbers and history: all that the next step depends on
     past.json           history and losses when it paused or ended
 """
@@ -14,8 +16,8 @@ from the last state to the very curve the run would have had.
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic, time
@@ -24,19 +26,28 @@ import torch
 from safetensors import SafetensorError
 
 from playground import checkpoint as checkpoints
-from playground.checkpoint import Checkpoint, Past, TrainStep
+from playground.checkpoint import MAX_NAME, Beginning, Checkpoint, Past, TrainStep
 from playground.config import ModelConfig, Recipe, TrainConfig
-from playground.corpus import Corpus, References, Text
+from playground.corpus import References, Text
 from playground.engine import Engine
 from playground.errors import BadInput
 from playground.files import remove, remove_except, write_bytes, write_json
 from playground.generation import write_sample
-from playground.training import Diverged, Trainer, check_learning_rate, make_trainer, saved_history
+from playground.training import (
+    Diverged,
+    Trainer,
+    check_learning_rate,
+    is_evaluated,
+    make_trainer,
+    saved_history,
+)
 
 COMPUTING = ("starting", "running", "pausing", "stopping")
 ACTIVE = (*COMPUTING, "paused")
 MAX_RECOVERIES = 5  # without a step of progress; more would mean that the run itself ends the server
+MAX_POINTS = 16  # of a run that one can go back to
 RECORD, TEXT, START, STATE, PAST = "run.json", "text.txt", "start.safetensors", "state.safetensors", "past.json"
+FIRST, POINTS = "first.txt", "points"
 SAVING_SHARE = 0.05  # of the time at most goes into saving states, however large they are
 
 
@@ -57,6 +68,9 @@ class Progress:
     others: int = 0  # other runs that share the machine with this one
     references: References | None = None
     final_loss: float | None = None  # over the whole validation part
+    first_final_loss: float | None = None  # likewise, of the text that was learned before
+    beginning: Beginning | None = None  # where it is fine-tuned
+    points: Collection[int] = ()  # the steps that one can go back to
 
 
 def past_progress(checkpoint: Checkpoint, cursor: int = 0) -> Progress:
@@ -70,6 +84,8 @@ def past_progress(checkpoint: Checkpoint, cursor: int = 0) -> Progress:
         state="finished",
         references=checkpoint.references,
         final_loss=checkpoint.val_loss,
+        first_final_loss=checkpoint.first_val_loss,
+        beginning=checkpoint.beginning,
     )
 
 
@@ -103,10 +119,18 @@ class Run:
     failed.
 
     `publish` is called with a new checkpoint at every pause and at the end, from the thread that works on the run.
-    A run that has paused takes no memory: it goes on from its files as after a restart.
+    A run that has paused takes no memory: it goes on from its files as after a restart. Of one that started from a
+    checkpoint, some of what it was on the way stays for as long as the run, in about `points_bytes` at most.
     """
 
-    def __init__(self, folder: Path, engine: Engine, publish: Callable[[Checkpoint], None], save_seconds: float):
+    def __init__(
+        self,
+        folder: Path,
+        engine: Engine,
+        publish: Callable[[Checkpoint], None],
+        save_seconds: float,
+        points_bytes: float,
+    ):
         """Opens the run in a folder that `create` has made. It goes on when it is told to `begin`."""
         self.folder, self.id = folder, folder.name
         self._engine, self._publish, self._save_seconds = engine, publish, save_seconds
@@ -121,18 +145,33 @@ class Run:
             self.state = "paused"
         self._saved_step, self._save_at = -1, 0.0
         self._lock = threading.RLock()
-        remove_except(folder, {RECORD, TEXT, PAST} | ({START, STATE} if self.active else set()))
+        self._point_steps = self._plan_points(points_bytes)
+        kept = {RECORD, TEXT, PAST} | ({START} if self._point_steps else set())
+        remove_except(folder, kept | ({START, FIRST, STATE} if self.active else set()))
 
     @staticmethod
-    def create(folder: Path, name: str, text: Text, recipe: Recipe, start: Checkpoint | None, memory: int) -> None:
-        """Writes all that a run needs to begin. `memory` is how many bytes it is taken to need."""
+    def create(
+        folder: Path,
+        name: str,
+        text: Text,
+        recipe: Recipe,
+        start: Checkpoint | None,
+        memory: int,
+        first: Text | None = None,
+    ) -> None:
+        """Writes all that a run needs to begin. `memory` is how many bytes it is taken to need; `first` is what the
+        start has learned from, for measuring how much of that is forgotten.
+        """
         folder.mkdir(parents=True)
         write_bytes(folder / TEXT, text.text.encode())
         if start:
             checkpoints.save(start, folder / START)
+        if first:
+            write_bytes(folder / FIRST, first.text.encode())
         record = {"name": name, "created": time(), "memory": memory, "recipe": asdict(recipe)}
         record |= {
             "text": [text.name, text.note],
+            "first": [first.name, first.note] if first else None,
             "state": "starting",
             "wanted": "running",
             "message": "",
@@ -147,8 +186,27 @@ class Run:
 
     @property
     def text(self) -> Text:
-        name, note = self._record["text"]
-        return Text(name, (self.folder / TEXT).read_bytes().decode(), note)
+        return self._read("text", TEXT)
+
+    @property
+    def points(self) -> list[int]:
+        """The steps that one can go back to, the start included: evaluations evenly spread over the run."""
+        reached = len((self.trainer or self.past).history)
+        return [step for step in self._point_steps if step <= reached and self._point_file(step).exists()]
+
+    @property
+    def points_bytes(self) -> int:
+        return sum(self._point_file(step).stat().st_size for step in self.points)
+
+    def point(self, step: int) -> Checkpoint:
+        """What the run had become after a step, one of its `points`."""
+        if step not in self.points:
+            raise BadInput("This step of the run is not kept: choose one of the list.")
+        return replace(checkpoints.load(self._point_file(step)), name=self._point_name(step))
+
+    def made(self, checkpoint: Checkpoint) -> bool:
+        """Whether a checkpoint is, by its name, what this run has become, or was on the way."""
+        return checkpoint.name in (self.name, *map(self._point_name, self.points))
 
     @property
     def learning_rate(self) -> float | None:
@@ -224,6 +282,7 @@ class Run:
         """What happened from the step at `cursor` on."""
         state, past, latest = self.state, self.past, self.trainer or self.past  # which another thread may change
         history, computing = list(latest.history), state in COMPUTING
+        over = len(past.history) == len(history)
         return _progress(
             history,
             latest.config,
@@ -235,7 +294,10 @@ class Run:
             message=self.message,
             others=max(0, self._engine.n_jobs - 1) if computing else 0,
             references=latest.references,
-            final_loss=past.val_loss if len(past.history) == len(history) else None,
+            final_loss=past.val_loss if over else None,
+            first_final_loss=past.first_val_loss if over else None,
+            beginning=latest.beginning,
+            points=self.points,
         )
 
     # What the engine calls, in one thread at a time.
@@ -275,10 +337,11 @@ class Run:
         while self._wanted == "running" and not self.trainer.finished and not over():
             self._take_rate()
             self.trainer.step()
+            self._keep_point(self.trainer.n_steps)
         if self.trainer.finished or self._wanted == "stopped":
             self._save()  # since the loss over the whole validation part takes a while
             self._hand_over()
-            self._end("finished" if self.trainer.finished else "stopped", _note_unknown(self.trainer.corpus))
+            self._end("finished" if self.trainer.finished else "stopped", _notes(self.trainer))
             return False
         if self._wanted == "paused":
             return self._hold()
@@ -296,13 +359,32 @@ class Run:
                 trainer = self._new_trainer()
                 self.message = "The saved state of this run could not be read, so it began anew."
         self._saved_step, self._save_at = trainer.n_steps, monotonic() + self._save_seconds
-        self.message = self.message or _note_unknown(trainer.corpus)
+        self.message = self.message or _notes(trainer)
         self.trainer = trainer
 
     def _new_trainer(self) -> Trainer:
         start = self.folder / START
         base = checkpoints.load(start) if start.exists() else None
-        return make_trainer(self.text, self.recipe, base, write_sample, beside=self._engine.beside)
+        first = self._read("first", FIRST) if self._record.get("first") else None
+        return make_trainer(self.text, self.recipe, base, write_sample, first, beside=self._engine.beside)
+
+    def _plan_points(self, most_bytes: float) -> list[int]:
+        """The start and the evaluations to keep: as many as there is room for, or none if that is not even two."""
+        start, train = self.folder / START, self.recipe.train
+        most = min(MAX_POINTS, int(most_bytes // start.stat().st_size)) if start.exists() else 0
+        evaluated = (step for step in range(1, train.max_iters + 1) if is_evaluated(step, train))
+        return _spread([0, *evaluated], most) if most > 1 else []
+
+    def _point_name(self, step: int) -> str:
+        place = f", step {step:,}"
+        return self.name[: MAX_NAME - len(place)] + place
+
+    def _point_file(self, step: int) -> Path:
+        return self.folder / POINTS / f"{step}.safetensors" if step else self.folder / START
+
+    def _keep_point(self, step: int) -> None:
+        if step in self._point_steps:
+            checkpoints.save(self.trainer.checkpoint(self._point_name(step)), self._point_file(step))
 
     def _take_rate(self) -> None:
         """Follows a change of the learning rate, which is forgotten only when a state remembers it."""
@@ -334,7 +416,8 @@ class Run:
     def _hand_over(self) -> None:
         """Publishes what was learned. Before the first step that is nothing, and random weights replace no model."""
         if self.trainer.history:
-            checkpoint = self.trainer.checkpoint(self.name, self.trainer.val_loss())
+            losses = self.trainer.val_loss(), self.trainer.first_val_loss()
+            checkpoint = self.trainer.checkpoint(self.name, *losses)
             self.past = checkpoint.past
             self._publish(checkpoint)
             self._write(PAST, self.past.to_dict())
@@ -362,7 +445,11 @@ class Run:
             self.trainer = None  # with its optimizers and its copies of the weights, five times what is published
             self.message, self.state = message, state  # the state last: whoever sees it finds the message there
             self._write_record()
-        remove(self.folder / STATE, self.folder / START)
+        remove(self.folder / STATE, self.folder / FIRST, *([] if self._point_steps else [self.folder / START]))
+
+    def _read(self, entry: str, file: str) -> Text:
+        name, note = self._record[entry]
+        return Text(name, (self.folder / file).read_bytes().decode(), note)
 
     def _write_record(self) -> None:
         self._record |= {"state": self.state, "wanted": self._wanted, "message": self.message, "rate": self._rate}
@@ -379,10 +466,24 @@ def _recipe(values: dict) -> Recipe:
     return Recipe(**values | {"model": ModelConfig(**values["model"]), "train": TrainConfig(**values["train"])})
 
 
-def _note_unknown(corpus: Corpus) -> str:
-    if not corpus.unknown:
-        return ""
-    return f"{corpus.unknown:,} of {len(corpus.val):,} validation tokens are not in the vocabulary."
+def _spread(steps: Sequence[int], most: int) -> list[int]:
+    """At most so many of the steps, two or more: the first, the last, and evenly between.
+
+    >>> _spread([0, 1, 10, 20, 30, 40, 50], 4)
+    [0, 10, 30, 50]
+    """
+    n = min(most, len(steps))
+    return [steps[round(i * (len(steps) - 1) / (n - 1))] for i in range(n)]
+
+
+def _notes(trainer: Trainer) -> str:
+    """What the visitor should know of the texts."""
+    corpus, start, notes = trainer.corpus, trainer.start, []
+    if corpus.unknown:
+        notes.append(f"{corpus.unknown:,} of {len(corpus.val):,} validation tokens are not in the vocabulary.")
+    if start and not trainer.first and corpus.sha256 not in [text.sha256 for text in start.provenance[-1:]]:
+        notes.append("What the model learned from before is not at hand, so what it forgets of that is not measured.")
+    return " ".join(notes)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

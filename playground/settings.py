@@ -43,7 +43,7 @@ class Settings:
     memory_gb: float = _between(0.1, 10_000, default=8)  # of all runs together
     run_gb: float = _between(0.01, 10_000, default=4)  # of one run
     disk_gb: float = _between(0.1, 100_000, default=10)  # of everything in `data`
-    visitor_gb: float = _between(0.05, 100_000, default=2)  # of one visitor's part of it
+    visitor_gb: float = _between(0.05, 100_000, default=2)  # of one visitor's checkpoints, and points of runs
     kept_runs: int = _between(1, 1_000, default=20)  # of one visitor
     kept_checkpoints: int = _between(1, 1_000, default=30)  # of one visitor
     unattended_minutes: float = _between(0.1, 100_000, default=30)  # how long a run goes on when no page is open

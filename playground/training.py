@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from playground import fused
-from playground.checkpoint import Checkpoint, Provenance, TrainStep
+from playground.checkpoint import Beginning, Checkpoint, Provenance, TrainStep
 from playground.config import ModelConfig, Recipe, TrainConfig, quote, step_flops
 from playground.corpus import Corpus, Text, check_length, get_batch, reference_losses, split
 from playground.errors import BadInput
@@ -51,6 +51,14 @@ Sampler = Callable[[GPT, Tokenizer], str]  # writes a sample with a model that i
 
 class Diverged(BadInput):
     """Training left the numbers a computer can hold. The trainer is back at its last good weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class FirstText:
+    """What the start of a fine-tuning learned from last. The loss on it says what is forgotten."""
+
+    name: str
+    val: Tensor  # (M,) int64, its validation part in the tokens of the start
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
@@ -80,6 +88,11 @@ def check_learning_rate(config: TrainConfig, learning_rate: object) -> None:
     """Raises `BadInput` for a rate that no run may have."""
     if replace(config, learning_rate=learning_rate, min_lr=0.0).problems():
         raise BadInput("The learning rate must be a number from 0.000001 to 10, such as 0.01.")
+
+
+def is_evaluated(step: int, config: TrainConfig) -> bool:
+    """Whether a run looks at the validation part after this step: the first, every so many, the last."""
+    return step in (1, config.max_iters) or step % config.eval_interval == 0
 
 
 def batch_loss(model: GPT, x: Tensor, y: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -147,10 +160,11 @@ def _total_loss(model: GPT, batches: list[tuple[Tensor, Tensor]], dtype: torch.d
 class Trainer:
     """A run: a model, its optimizers, its random numbers and what happened so far.
 
-    Starts from random weights, or from those of `start`, whose tokenizer and shape then stay (fine-tuning).
-    `sampler` is called at every evaluation; what it returns becomes the step's `sample`. Given the ids of a `probe`, a
-    `life` keeps what every head does with it and how well the model foresees some held-out text. `beside` may do half
-    of the work; the processes of a `world` share the rows of every batch, and all end up with the same weights.
+    Starts from random weights, or from those of `start`, whose tokenizer and shape then stay (fine-tuning); given the
+    `first` text, every evaluation also measures how much of it is forgotten. `sampler` is called at every evaluation;
+    what it returns becomes the step's `sample`. Given the ids of a `probe`, a `life` keeps what every head does with it
+    and how well the model foresees some held-out text. `beside` may do half of the work; the processes of a `world`
+    share the rows of every batch, and all end up with the same weights.
     """
 
     def __init__(
@@ -162,6 +176,7 @@ class Trainer:
         start: Checkpoint | None = None,
         sampler: Sampler | None = None,
         probe: list[int] | None = None,
+        first: FirstText | None = None,
         device: str = "auto",
         beside: Beside = here,
         world: World = ALONE,
@@ -174,6 +189,7 @@ class Trainer:
             )
         self.config, self.train_config = config, train_config
         self.corpus, self.tokenizer, self.start, self.sampler = corpus, tokenizer, start, sampler
+        self.first, self.beginning = first, None
         self.device, self.beside, self.world = pick_device(device), beside, world
         self.dtype = training_dtype(self.device)
         self.data_rng = torch.Generator().manual_seed(train_config.seed)  # which rows a batch has
@@ -209,28 +225,28 @@ class Trainer:
         """One optimisation step, and an evaluation when one is due. Raises `Diverged` at a loss that is not finite."""
         started = perf_counter()
         step, config = self.n_steps + 1, self.train_config
+        if self.start and step == 1:
+            self.beginning = Beginning(*self._evaluate(), self.first and self.first.name)
         if self.n_steps in self.snapshot_steps:
             self.life = self._life_until_now()
         learning_rate = self.rate_scale * get_lr(step, config)
         loss, grad_norm = self._backward()
         self._stop_unless_finite(loss, grad_norm)
         self._move(learning_rate)
-        val_loss = sample = None
-        if step == 1 or step % config.eval_interval == 0 or step == config.max_iters:
-            val_loss = full_loss(self.model, self.corpus.val, ESTIMATE_TOKENS, self.beside, self.dtype)
-            self._stop_unless_finite(val_loss)
-            sample = self._write_sample()
+        evaluation = self._evaluate() if is_evaluated(step, config) else ()
         self.seconds += perf_counter() - started
-        self.history.append(TrainStep(step, loss, learning_rate, grad_norm, self.seconds, val_loss, sample))
-        if val_loss is not None:
+        self.history.append(TrainStep(step, loss, learning_rate, grad_norm, self.seconds, *evaluation))
+        if evaluation:
             self._keep_good_weights()
         return self.history[-1]
 
     def val_loss(self) -> float:
         """The loss over the whole validation part, in nats a token. Raises `Diverged` if it is not finite."""
-        loss = full_loss(self.model, self.corpus.val, beside=self.beside)
-        self._stop_unless_finite(loss)
-        return loss
+        return self._finite_loss(self.corpus.val)
+
+    def first_val_loss(self) -> float | None:
+        """The same over that of the text that was learned before, if it is at hand."""
+        return self._finite_loss(self.first.val) if self.first else None
 
     def any_process(self, is_so: bool) -> bool:
         """Whether something is so in any process of the world; all of them have to ask."""
@@ -240,7 +256,7 @@ class Trainer:
         dist.all_reduce(said)
         return bool(said)
 
-    def checkpoint(self, name: str, val_loss: float | None = None) -> Checkpoint:
+    def checkpoint(self, name: str, val_loss: float | None = None, first_val_loss: float | None = None) -> Checkpoint:
         """What the run has learned so far, as a copy that further training does not touch."""
         text = Provenance(self.corpus.name, self.corpus.n_chars, self.corpus.sha256)
         return Checkpoint(
@@ -253,6 +269,8 @@ class Trainer:
             provenance=(*(self.start.provenance if self.start else ()), text),
             val_loss=val_loss,
             references=self.references,
+            first_val_loss=first_val_loss,
+            beginning=self.beginning,
             life=self._life_until_now(),
         )
 
@@ -283,6 +301,7 @@ class Trainer:
             "good_step": good_step,
             "life": self.life and self.life.to_dict(),
             "history": [list(vars(step).values()) for step in self.history],
+            "beginning": self.beginning and list(vars(self.beginning).values()),
         }
         write_tensors(file, tensors, {"state": json.dumps(about, allow_nan=False)})
 
@@ -301,6 +320,7 @@ class Trainer:
 
         self.rate_scale, self.seconds = about["rate_scale"], about["seconds"]
         self.history = _steps(about)
+        self.beginning = Beginning(*about["beginning"]) if about.get("beginning") else None
         self.data_rng.set_state(tensors["rng.data"])
         for i, rng in enumerate(self.dropout_rngs):
             state = tensors.get(f"rng.{self.device.type}.{i}") if self.world.rank == 0 else None
@@ -396,6 +416,16 @@ class Trainer:
             return self.life
         return look(self.life, self.model, self.n_steps)
 
+    def _evaluate(self) -> tuple[float, str | None, float | None]:
+        """The losses on both texts, each from some of its validation part, and a sample between the two."""
+        estimate = partial(self._finite_loss, max_tokens=ESTIMATE_TOKENS, dtype=self.dtype)
+        return estimate(self.corpus.val), self._write_sample(), estimate(self.first.val) if self.first else None
+
+    def _finite_loss(self, ids: Tensor, **how: object) -> float:
+        loss = full_loss(self.model, ids, beside=self.beside, **how)
+        self._stop_unless_finite(loss)
+        return loss
+
     def _write_sample(self) -> str | None:
         self.model.eval()
         sample = self.sampler(self.model, self.tokenizer) if self.sampler else None
@@ -430,12 +460,17 @@ def planned_model(text: Text, recipe: Recipe, start: Checkpoint | None = None) -
 
 
 def make_trainer(
-    text: Text, recipe: Recipe, start: Checkpoint | None = None, sampler: Sampler | None = None, **where: object
+    text: Text,
+    recipe: Recipe,
+    start: Checkpoint | None = None,
+    sampler: Sampler | None = None,
+    first: Text | None = None,
+    **where: object,
 ) -> Trainer:
     """A run that is ready for its first step, from a text and a recipe. `where` goes to the `Trainer`: device, beside.
 
     The tokenizer learns from the part of the text that the model is trained on. With `start`, tokenizer and model are
-    that checkpoint's and only the recipe's training settings count.
+    that checkpoint's and only the recipe's training settings count; what is forgotten of the `first` text is measured.
     """
     if start:
         tokenizer = start.tokenizer
@@ -445,7 +480,13 @@ def make_trainer(
     config.validate()
     corpus = Corpus.build(text, tokenizer, config.block_size)
     probe = probe_ids(recipe.probe, tokenizer, corpus, config.block_size)
-    return Trainer(config, recipe.train, corpus, tokenizer, start, sampler, probe, **where)
+    return Trainer(config, recipe.train, corpus, tokenizer, start, sampler, probe, _first(first, tokenizer), **where)
+
+
+def _first(text: Text | None, tokenizer: Tokenizer) -> FirstText | None:
+    """The text as a trainer needs it, unless it is too short to predict a token of it."""
+    val = torch.tensor(tokenizer.encode(split(text.text)[1]) if text else (), dtype=torch.int64)
+    return FirstText(text.name, val) if len(val) > 1 else None
 
 
 def probe_ids(probe: str, tokenizer: Tokenizer, corpus: Corpus, block_size: int) -> list[int]:
@@ -487,13 +528,13 @@ def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[Tr
             off = loss - step.val_loss
 
 
-def estimate_seconds(config: ModelConfig, train_config: TrainConfig, beside: Beside = here) -> float:
-    """About how long a run takes on this machine as busy as it is now, evaluations included."""
+def estimate_seconds(config: ModelConfig, train_config: TrainConfig, beside: Beside = here, n_texts: int = 1) -> float:
+    """About how long a run takes on this machine as busy as it is now, evaluations on `n_texts` included."""
     minute = int(time() / 60)
     step = _step_seconds(config, train_config.batch_size, train_config.optimizer, beside, minute)
     evaluations = train_config.max_iters / train_config.eval_interval
     forward = step / 3 * ESTIMATE_TOKENS / (train_config.batch_size * config.block_size)
-    return train_config.max_iters * step + evaluations * forward
+    return train_config.max_iters * step + n_texts * evaluations * forward
 
 
 @lru_cache(maxsize=256)

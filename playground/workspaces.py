@@ -174,11 +174,12 @@ class Workspace:
             model = affordable_model(text, recipe, start, self._host.settings)
             self._host.check_disk()
             name = self._free_name(f"{start.name} → {text.name}" if start else text.name)
+            first = self._first_text(start, text)
             folder = self.folder / "runs" / secrets.token_urlsafe(16)
             memory = memory_bytes(model, recipe.train)
             try:
                 with self._host.room_for(memory):
-                    Run.create(folder, name, text, recipe, start, memory)
+                    Run.create(folder, name, text, recipe, start, memory, first)
                     run = self._open_run(folder)
                     self.runs[run.id] = run
                     run.begin()
@@ -216,6 +217,13 @@ class Workspace:
         if run_id not in self.runs:
             raise BadInput("This run is not here any more: start a new one.")
         return self.runs[run_id]
+
+    def go_back(self, run_id: str, step: int) -> Checkpoint:
+        """Lists what a run had become after a step, one of its points, and takes it into use."""
+        self._host.check_disk()
+        checkpoint = self.run(run_id).point(step)
+        self.keep(checkpoint)
+        return checkpoint
 
     # Checkpoints.
 
@@ -275,6 +283,11 @@ class Workspace:
         runs = (run for run in reversed(list(self.runs.values())) if run.past.provenance[-1:] == (learned,))
         return next((run.text for run in runs), None)
 
+    def _first_text(self, start: Checkpoint | None, text: Text) -> Text | None:
+        """What the start of a run on a text has learned from, if that is here and another."""
+        first = self.text_of(start) if start else None
+        return first if first and first.sha256 != text.sha256 else None
+
     # Files.
 
     def _write(self, checkpoint: Checkpoint) -> Path:
@@ -300,13 +313,18 @@ class Workspace:
         made = [name for name in self._checkpoints if name not in self.shipped]
         files = [self._checkpoints[name] for name in made]
         sizes = [file.stat().st_size if isinstance(file, Path) else 0 for file in files]
-        excess = sum(sizes) - int(self._host.settings.visitor_gb * GB)
+        excess = sum(sizes) + sum(run.points_bytes for run in self.runs.values()) - self._most_bytes
         n_surplus, surplus = len(made) - self._host.settings.kept_checkpoints, []
         for name, size in zip(made, sizes, strict=True):
             if name != self._in_use and (len(surplus) < n_surplus or excess > 0):
                 surplus.append(name)
                 excess -= size
         return surplus
+
+    @property
+    def _most_bytes(self) -> int:
+        """Of one visitor's checkpoints and points of runs; these take about half of it at most."""
+        return int(self._host.settings.visitor_gb * GB)
 
     def _write_index(self) -> None:
         files = {name: entry.name for name, entry in self._checkpoints.items() if isinstance(entry, Path)}
@@ -328,7 +346,9 @@ class Workspace:
                 logging.exception("the run in %s cannot be read", folder)
 
     def _open_run(self, folder: Path) -> Run:
-        return Run(folder, self._host.engine, self.keep, self._host.settings.save_seconds)
+        settings = self._host.settings
+        points_bytes = self._most_bytes / 2 / settings.kept_runs
+        return Run(folder, self._host.engine, self.keep, settings.save_seconds, points_bytes)
 
     def _drop_old_runs(self) -> None:
         ended = [run for run in self.runs.values() if not run.active]

@@ -20,7 +20,18 @@ from hypothesis import strategies as st
 from safetensors.torch import save as save_tensors
 from surroundings import no_file_beyond
 
-from playground.checkpoint import FILE_NAME, Checkpoint, Past, Provenance, clean_name, from_bytes, load, save, to_bytes
+from playground.checkpoint import (
+    FILE_NAME,
+    Beginning,
+    Checkpoint,
+    Past,
+    Provenance,
+    clean_name,
+    from_bytes,
+    load,
+    save,
+    to_bytes,
+)
 from playground.config import TOKENIZER_KINDS, ModelConfig
 from playground.corpus import Text
 from playground.errors import BadInput
@@ -83,8 +94,7 @@ def forge(tiny_checkpoint, about) -> Callable[..., bytes]:
 
 
 def assert_same(one: Checkpoint, other: Checkpoint) -> None:
-    for name in ("name", "config", "train_config", "history", "provenance", "val_loss", "references"):
-        assert getattr(one, name) == getattr(other, name)
+    assert (one.name, one.past) == (other.name, other.past)
     assert type(one.tokenizer) is type(other.tokenizer)
     assert one.tokenizer.vocab == other.tokenizer.vocab
     assert one.tokenizer.to_dict() == other.tokenizer.to_dict()
@@ -140,7 +150,7 @@ def test_the_past_of_a_checkpoint_comes_back_as_json(tiny_checkpoint):
 
 def test_a_past_of_another_form_is_refused(tiny_checkpoint):
     about = tiny_checkpoint.past.to_dict()
-    for entry in about.keys() - {"val_loss"}:
+    for entry in about.keys() - {"val_loss", "first_val_loss", "beginning"}:
         with pytest.raises(BadInput):
             Past.from_dict({name: value for name, value in about.items() if name != entry})
 
@@ -505,7 +515,7 @@ def test_settings_must_be_exactly_those_there_are(entry, about, forge):
 
 
 def test_entries_that_are_not_there_are_refused(about, tiny_checkpoint):
-    for entry in about.keys() - {"name", "val_loss"}:
+    for entry in about.keys() - {"name", "val_loss", "first_val_loss", "beginning"}:
         rest = {name: value for name, value in about.items() if name != entry}
         refusal(forged(rest, tiny_checkpoint.weights))
 
@@ -553,6 +563,7 @@ def test_a_forged_giant_costs_no_memory(about, forge, little_memory):
 
 STEP = [1, 3.5, 0.1, 1.0, 0.5, 3.4, "the sample"]
 TEXT = ["verses.txt", 1832, "ab" * 32]
+BEGINNING = [3.5, "the sample", 1.5, "verses.txt"]
 
 
 def with_entry(row: list, index: int, value: object) -> list:
@@ -571,8 +582,8 @@ def with_entry(row: list, index: int, value: object) -> list:
         ["1234567"],
         [{}],
         [[]],
-        [STEP[:-1]],
-        [[*STEP, 1]],
+        [STEP[:4]],
+        [[*STEP, 1, 1]],
         [STEP, [1]],
         with_entry(STEP, 0, 1.5),
         with_entry(STEP, 0, True),
@@ -589,6 +600,8 @@ def with_entry(row: list, index: int, value: object) -> list:
         with_entry(STEP, 5, math.inf),
         with_entry(STEP, 6, 7),
         with_entry(STEP, 6, ["the sample"]),
+        [[*STEP, "3.4"]],
+        [[*STEP, math.nan]],
     ],
     ids=shortly,
 )
@@ -619,20 +632,56 @@ def test_a_provenance_of_the_wrong_form_is_refused(provenance, forge):
     refusal(forge(provenance=provenance))
 
 
+@pytest.mark.parametrize("name", ["val_loss", "first_val_loss"])
 @pytest.mark.parametrize("val_loss", ["low", [], True, math.nan, math.inf, HUGE], ids=shortly)
-def test_a_loss_of_the_wrong_form_is_refused(val_loss, forge):
-    refusal(forge(val_loss=val_loss))
+def test_a_loss_of_the_wrong_form_is_refused(name, val_loss, forge):
+    refusal(forge(**{name: val_loss}))
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        None,
+        "text",
+        {},
+        [None],
+        [BEGINNING[:3]],
+        [[*BEGINNING, 1]],
+        with_entry(BEGINNING, 0, None),
+        with_entry(BEGINNING, 0, math.nan),
+        with_entry(BEGINNING, 1, 7),
+        with_entry(BEGINNING, 2, "1.5"),
+        with_entry(BEGINNING, 3, ["verses.txt"]),
+    ],
+    ids=shortly,
+)
+def test_a_beginning_of_the_wrong_form_is_refused(beginning, forge):
+    refusal(forge(beginning=beginning))
+
+
+def test_a_file_from_before_fine_tuning_was_watched_opens(about, tiny_checkpoint):
+    """Its steps have seven entries, and it says nothing of a beginning."""
+    rows = [row[:7] for row in about["history"]]
+    old = {name: entry for name, entry in about.items() if name not in ("first_val_loss", "beginning")}
+    assert_same(from_bytes(forged(old | {"history": rows}, tiny_checkpoint.weights)), tiny_checkpoint)
 
 
 def test_the_rows_themselves_are_in_order(forge):
     """So it was what was wrong in the rows above that they were refused for."""
-    loaded = from_bytes(forge(history=[STEP], provenance=[TEXT], val_loss=3))
+    loaded = from_bytes(forge(history=[STEP, [*STEP, 1.5]], provenance=[TEXT], val_loss=3, beginning=[BEGINNING]))
     assert loaded.step == 1 and loaded.history[0].sample == "the sample"
+    assert [step.first_val_loss for step in loaded.history] == [None, 1.5]
+    assert loaded.beginning == Beginning(*BEGINNING)
     assert loaded.provenance == (Provenance(*TEXT),) and loaded.val_loss == 3
 
 
 @pytest.mark.parametrize(
-    "entry", [{"history": with_entry(STEP, 6, "\ud800")}, {"provenance": with_entry(TEXT, 0, "\ud800")}]
+    "entry",
+    [
+        {"history": with_entry(STEP, 6, "\ud800")},
+        {"provenance": with_entry(TEXT, 0, "\ud800")},
+        {"beginning": with_entry(BEGINNING, 3, "\ud800")},
+    ],
 )
 def test_texts_in_a_file_are_fit_to_be_sent_to_a_page(entry, forge):
     """Half a surrogate pair can be written in JSON, but nothing that holds one can be sent as UTF-8."""
@@ -642,6 +691,7 @@ def test_texts_in_a_file_are_fit_to_be_sent_to_a_page(entry, forge):
         return
     (loaded.history[0].sample or "").encode()
     loaded.provenance[0].name.encode()
+    (loaded.beginning.first_text if loaded.beginning else "").encode()
 
 
 # --- Any damage at all ------------------------------------------------------------------------------------------------

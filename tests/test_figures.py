@@ -10,7 +10,7 @@ import torch
 from handmade import random_checkpoint
 from matplotlib.text import Text
 
-from playground.checkpoint import TrainStep
+from playground.checkpoint import Beginning, TrainStep
 from playground.config import ModelConfig
 from playground.corpus import References
 from playground.embeddings import TokenMap, positions
@@ -154,6 +154,18 @@ def test_the_curves_are_those_of_the_history():
     assert np.array_equal(validation.get_xydata(), [[i, 4 / i] for i in (1, 3, 5, 7)])
     assert [line.get_ydata()[0] for line in lines] == [2.0, 1.5, 1.0]
     assert len(loss_figure(history, None, "caption").axes[0].lines) == 2
+
+
+def test_a_fine_tunings_curves_begin_before_its_first_step():
+    history = [TrainStep(i, 3 / i, 0.1, 1.0, float(i), *((4 / i, "", i / 2) if i % 2 else ())) for i in range(1, 8)]
+    tuned = loss_figure(history, None, "caption", Beginning(5.0, "", 0.25, "$x_verses.txt"))
+    _, validation, first = tuned.axes[0].lines
+    assert np.array_equal(validation.get_xydata(), [[0, 5.0], *([i, 4 / i] for i in (1, 3, 5, 7))])
+    assert np.array_equal(first.get_xydata(), [[0, 0.25], *([i, i / 2] for i in (1, 3, 5, 7))])
+    assert [text.get_text() for text in tuned.axes[0].get_legend().get_texts()][-1] == "validation, $x_verses.txt"
+    to_bytes(tuned, "svg")
+    unknown = loss_figure(history, None, "caption", Beginning(5.0, "", None, None))
+    assert len(unknown.axes[0].lines) == 2
 
 
 def test_tokens_stand_at_their_places():

@@ -19,16 +19,17 @@ import torch
 from surroundings import PATIENCE, no_file_beyond, wait_until
 
 from playground import runs
-from playground.checkpoint import Checkpoint, TrainStep
+from playground.checkpoint import Checkpoint, TrainStep, to_bytes
 from playground.config import Recipe
 from playground.corpus import Corpus, Text, reference_losses
 from playground.engine import Engine
 from playground.errors import BadInput
 from playground.generation import write_sample
-from playground.runs import MAX_RECOVERIES, PAST, RECORD, START, STATE, TEXT, Run, past_progress
+from playground.runs import FIRST, MAX_RECOVERIES, PAST, POINTS, RECORD, START, STATE, TEXT, Run, past_progress
 from playground.training import Trainer, full_loss, get_lr, make_trainer, saved_history, train
 
 SLICE_SECONDS = 0.02  # some steps of the small recipe
+POINTS_BYTES = 2**24  # more than all points of it
 
 
 def settled(run: Run) -> bool:
@@ -103,10 +104,16 @@ def published() -> list[Checkpoint]:
 def create(tmp_path, engine, published) -> Callable[..., Run]:
     """Makes a run that has not yet begun. Its state is written whenever it may be."""
 
-    def make(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> Run:
+    def make(
+        text: Text,
+        recipe: Recipe,
+        start: Checkpoint | None = None,
+        first: Text | None = None,
+        points_bytes: float = POINTS_BYTES,
+    ) -> Run:
         folder = tmp_path / "runs" / f"{len(list(tmp_path.glob('runs/*')))}"
-        Run.create(folder, text.name, text, recipe, start, memory=1_000)
-        return Run(folder, engine, published.append, save_seconds=0.0)
+        Run.create(folder, text.name, text, recipe, start, 1_000, first)
+        return Run(folder, engine, published.append, 0.0, points_bytes)
 
     return make
 
@@ -174,13 +181,13 @@ def test_a_run_finishes_and_publishes_its_checkpoint(begin, published, engine, s
     wait_until(lambda: engine.n_jobs == 0, "an engine without jobs")
 
 
-def test_what_stays_of_a_run_that_has_ended_is_its_text_and_its_past(
+def test_what_stays_of_a_run_that_has_ended_is_its_text_its_past_and_its_points(
     begin, engine, published, small_text, small_recipe
 ):
     run = join(begin(small_text, small_recipe, start=published_after(begin, published, small_text, small_recipe)))
     wait_until(lambda: engine.n_jobs == 0, "an engine without jobs")
-    assert {file.name for file in run.folder.iterdir()} == {RECORD, TEXT, PAST}
-    again = Run(run.folder, engine, published.append, 0.0)
+    assert {file.name for file in run.folder.iterdir()} == {RECORD, TEXT, PAST, START, POINTS}
+    again = Run(run.folder, engine, published.append, 0.0, POINTS_BYTES)
     assert (again.state, again.message, again.name, again.created) == ("finished", "", "verses.txt", run.created)
     assert again.progress() == run.progress() and again.progress(20) == run.progress(20)
     assert again.recipe == small_recipe and again.memory == 1_000
@@ -208,6 +215,117 @@ def test_fine_tuning_starts_from_the_checkpoint(begin, published, small_recipe, 
     in_a_loop = make_trainer(OTHER, small_recipe, tiny_checkpoint, write_sample)
     list(train(in_a_loop))
     assert without_clock(tuned.history) == without_clock(in_a_loop.history)
+
+
+# --- Back to an earlier point ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tuned(begin, small_text, dropping_recipe, tiny_checkpoint) -> Callable[..., Run]:
+    """Begins to fine-tune the tiny checkpoint, which is evaluated after 1, 10, …, 60 steps."""
+    recipe = replace(dropping_recipe, train=replace(dropping_recipe.train, eval_interval=10))
+    return lambda **how: begin(OTHER, recipe, tiny_checkpoint, small_text, **how)
+
+
+def assert_same_weights(one: Checkpoint, other: dict[str, torch.Tensor]) -> None:
+    assert one.weights.keys() == other.keys()
+    assert all(torch.equal(weight, other[name]) for name, weight in one.weights.items())
+
+
+def test_fine_tuning_can_go_back_to_each_of_its_points(tuned, small_text, tiny_checkpoint):
+    run = join(tuned())
+    assert run.points == [0, 1, 10, 20, 30, 40, 50, 60] == list(run.progress().points)
+    in_a_loop = make_trainer(OTHER, run.recipe, tiny_checkpoint, write_sample, small_text)
+    assert_same_weights(run.point(0), tiny_checkpoint.weights)
+    assert run.point(0).past == tiny_checkpoint.past
+    for step in train(in_a_loop):
+        if step.step not in run.points:
+            with pytest.raises(BadInput, match="not kept"):
+                run.point(step.step)
+            continue
+        point = run.point(step.step)
+        assert point.name == f"fox.txt, step {step.step}" and run.made(point)
+        assert_same_weights(point, in_a_loop.model.state_dict())
+        assert without_clock(point.history) == without_clock(in_a_loop.history)
+        assert point.life.steps[-1] == step.step and point.beginning == in_a_loop.beginning
+        assert [text.name for text in point.provenance] == ["verses.txt", "fox.txt"]
+    assert not run.made(tiny_checkpoint)
+    for step in (-1, 70):
+        with pytest.raises(BadInput, match="not kept"):
+            run.point(step)
+
+
+def test_progress_has_both_losses_from_before_the_first_step_to_the_end(tuned, make_engine, published, small_text):
+    run = join(tuned())
+    progress, [kept] = run.progress(), published
+    assert progress.beginning == kept.beginning and progress.beginning.first_text == "verses.txt"
+    losses = [progress.beginning.first_val_loss] + [s.first_val_loss for s in progress.steps if s.val_loss is not None]
+    assert len(losses) == 8 and losses[-1] > losses[0]
+    assert progress.first_final_loss == full_loss(kept.model, corpus_of(small_text, kept).val)
+    again = Run(run.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
+    assert again.progress() == progress and again.points == run.points
+    assert past_progress(kept) == replace(progress, points=(), message="")
+
+
+@pytest.mark.usefixtures("eager_saving")
+def test_a_fine_tuning_that_crashed_has_the_points_and_the_curve_it_would_have_had(
+    tuned, make_engine, published, tmp_path
+):
+    run = tuned()
+    pause(run, after=15)
+    crashed = crashed_copy(run.folder, tmp_path / "copy")
+    assert run.points == [step for step in (0, 1, 10, 20, 30, 40, 50, 60) if step <= run.progress().step]
+    assert run.point(10).step == 10  # while it is paused, too
+    run.resume()
+    join(run)
+    again = Run(crashed, make_engine(), published.append, 0.0, POINTS_BYTES)
+    again.resume()
+    join(again)
+    assert again.points == run.points
+    assert without_clock(again.progress().steps) == without_clock(run.progress().steps)
+    assert again.progress().beginning == run.progress().beginning
+    for step in run.points:
+        assert_same_weights(again.point(step), run.point(step).weights)
+
+
+def test_points_beyond_the_state_that_a_run_goes_on_from_are_of_another_future(tuned, make_engine, published, tmp_path):
+    run = pause(tuned(), after=15)
+    early = crashed_copy(run.folder, tmp_path / "early")
+    n_steps = run.progress().step
+    run.resume()
+    join(run)
+    for point in (run.folder / POINTS).iterdir():
+        shutil.copy(point, early / POINTS / point.name)
+    again = Run(early, make_engine(), published.append, 0.0, POINTS_BYTES)
+    assert again.points == [step for step in run.points if step <= n_steps]
+
+
+def test_points_are_few_and_take_little_room(tuned, tiny_checkpoint, monkeypatch):
+    size = len(to_bytes(tiny_checkpoint))
+    assert join(tuned(points_bytes=4.5 * size)).points == [0, 10, 40, 60]
+    assert join(tuned(points_bytes=2.5 * size)).points == [0, 60]
+    without = join(tuned(points_bytes=1.5 * size))
+    wait_until(lambda: not (without.folder / START).exists(), "the room")
+    assert without.points == [] and without.points_bytes == 0 and not (without.folder / POINTS).exists()
+    monkeypatch.setattr(runs, "MAX_POINTS", 3)
+    run = join(tuned())
+    assert run.points == [0, 30, 60]
+    files = [run.folder / START, *(run.folder / POINTS).iterdir()]
+    assert run.points_bytes == sum(file.stat().st_size for file in files) and len(files) == 3
+
+
+def test_a_run_from_nothing_has_no_points(begin, small_text, small_recipe):
+    run = join(begin(small_text, small_recipe))
+    assert run.points == [] and run.progress().beginning is None
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_says_when_it_cannot_measure_what_is_forgotten(first, begin, small_text, small_recipe, tiny_checkpoint):
+    run = join(begin(OTHER, small_recipe, tiny_checkpoint, small_text if first else None))
+    assert ("is not measured" in run.message) is not first
+    assert (run.progress().beginning.first_text is None) is not first
+    again = join(begin(small_text, small_recipe, tiny_checkpoint))  # the same text once more
+    assert again.message == "" and again.progress().beginning.first_text is None
 
 
 # --- Progress ---------------------------------------------------------------------------------------------------------
@@ -323,9 +441,11 @@ def test_a_run_with_pauses_learns_what_a_loop_learns(begin, published, loop, sma
 def crashed_copy(folder: Path, copy: Path) -> Path:
     """What a crash at this moment would leave of a run's folder."""
     copy.mkdir(parents=True)
-    for name in (RECORD, TEXT, START, STATE, PAST):
+    for name in (RECORD, TEXT, START, FIRST, STATE, PAST):
         with suppress(FileNotFoundError):
             shutil.copy(folder / name, copy / name)
+    if (folder / POINTS).exists():
+        shutil.copytree(folder / POINTS, copy / POINTS, ignore=shutil.ignore_patterns("*.unfinished"))
     return copy
 
 
@@ -342,7 +462,7 @@ def test_a_run_goes_on_from_its_folder_after_a_crash(
     in_a_loop, went_on_from = loop(recipe), []
     for folder in copies:
         ends = []
-        again = Run(folder, make_engine(), ends.append, 0.0)
+        again = Run(folder, make_engine(), ends.append, 0.0, POINTS_BYTES)
         went_on_from.append(again.progress().step)
         assert again.interrupted and again.state == "paused" and again.trainer is None
         assert again.progress().steps == run.progress().steps[: went_on_from[-1]]
@@ -359,7 +479,7 @@ def test_a_run_goes_on_from_its_folder_after_a_crash(
 def test_a_run_that_paused_goes_on_from_its_folder(begin, make_engine, loop, small_text, dropping_recipe, tmp_path):
     run = pause(begin(small_text, dropping_recipe), after=20)
     ends = []
-    again = Run(crashed_copy(run.folder, tmp_path / "copy"), make_engine(), ends.append, 0.0)
+    again = Run(crashed_copy(run.folder, tmp_path / "copy"), make_engine(), ends.append, 0.0, POINTS_BYTES)
     assert again.state == "paused" and again.progress() == run.progress()
     assert again.progress().references and again.progress().final_loss
     again.resume()
@@ -381,7 +501,7 @@ def test_what_the_disk_has_of_a_run_that_goes_on_is_recent(begin, small_text, lo
 
 def test_a_state_is_not_written_more_often_than_wanted(tmp_path, engine, small_text, long_recipe):
     Run.create(tmp_path / "run", "Verses", small_text, long_recipe, None, 1_000)
-    run = Run(tmp_path / "run", engine, lambda checkpoint: None, save_seconds=3_600.0)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, save_seconds=3_600.0, points_bytes=POINTS_BYTES)
     run.begin()
     wait_until(lambda: run.progress().step >= 30, "step 30")
     assert not (run.folder / STATE).exists()
@@ -424,12 +544,14 @@ def test_a_changed_learning_rate_outlives_the_program(begin, make_engine, loop, 
     paused_at = run.progress().step
     run.set_learning_rate(0.0042)
 
-    second = Run(crashed_copy(run.folder, tmp_path / "second"), make_engine(), lambda checkpoint: None, 0.0)
+    second = Run(
+        crashed_copy(run.folder, tmp_path / "second"), make_engine(), lambda checkpoint: None, 0.0, POINTS_BYTES
+    )
     second.resume()
     wait_until(lambda: second.progress().step >= paused_at + 5, "five more steps")
     folder, ends = crashed_copy(second.folder, tmp_path / "third"), []  # the rate is by now in the state
 
-    third = Run(folder, make_engine(), ends.append, 0.0)
+    third = Run(folder, make_engine(), ends.append, 0.0, POINTS_BYTES)
     third.recover()
     assert_same_end(join(third), ends[-1], loop(dropping_recipe, {paused_at + 1: 0.0042}))
 
@@ -439,13 +561,13 @@ def test_a_learning_rate_is_forgotten_only_when_a_state_remembers_it(
 ):
     """Right after the change, long before the next state is due, the program ends."""
     Run.create(tmp_path / "run", "Verses", small_text, dropping_recipe, None, 1_000)
-    run = Run(tmp_path / "run", engine, lambda checkpoint: None, save_seconds=3_600.0)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, save_seconds=3_600.0, points_bytes=POINTS_BYTES)
     run.begin()
     wait_until(lambda: run.progress().step >= 10, "step 10")
     run.set_learning_rate(0.0042)
     wait_until(lambda: run.learning_rate != get_lr(run.progress().step, dropping_recipe.train), "the new rate")
     folder, ends = crashed_copy(run.folder, tmp_path / "copy"), []
-    again = Run(folder, make_engine(), ends.append, 0.0)
+    again = Run(folder, make_engine(), ends.append, 0.0, POINTS_BYTES)
     again.recover()
     assert_same_end(join(again), ends[-1], loop(dropping_recipe, {first_with(0.0042, run): 0.0042}))
 
@@ -514,7 +636,7 @@ def test_a_pause_before_the_first_step_publishes_nothing(
         assert run.state == "pausing"
     wait_until(lambda: run.state == "paused", "the pause")
     assert published == [] and run.progress().step == 0 and run.progress().max_iters == 60
-    again = Run(run.folder, make_engine(), published.append, 0.0)
+    again = Run(run.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
     assert again.state == "paused" and again.progress().step == 0
     run.resume()
     assert_same_end(join(run), published[-1], loop(dropping_recipe))
@@ -534,7 +656,7 @@ def test_stop_ends_a_run_and_keeps_what_it_learned(paused, begin, published, mak
     run.pause()
     run.stop()
     assert run.state == "stopped"  # an end is an end
-    again = Run(run.folder, make_engine(), published.append, 0.0)
+    again = Run(run.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
     assert again.state == "stopped" and again.progress() == run.progress()
     wait_until(lambda: not (run.folder / STATE).exists(), "the room of the state")
 
@@ -566,7 +688,7 @@ def held_while_publishing(tmp_path, engine, small_text, dropping_recipe) -> Iter
         assert may_go_on.wait(PATIENCE)
 
     Run.create(tmp_path / "run", "verses.txt", small_text, dropping_recipe, None, 1_000)
-    run = Run(tmp_path / "run", engine, publish, 0.0)
+    run = Run(tmp_path / "run", engine, publish, 0.0, POINTS_BYTES)
     run.begin()
     wait_until(lambda: run.progress().step >= 3, "step 3")
     run.pause()
@@ -688,7 +810,7 @@ def test_a_run_that_diverges_publishes_its_last_good_weights(
     run = join(begin(small_text, long_recipe))
     assert "no longer a finite number" in run.message and "learning rate" in run.message
     assert_last_good_is_kept(run, published[-1], small_text, step=10)
-    again = Run(run.folder, make_engine(), published.append, 0.0)
+    again = Run(run.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
     assert (again.state, again.message) == ("failed", run.message) and again.progress() == run.progress()
 
 
@@ -792,7 +914,7 @@ def test_a_run_whose_end_the_disk_did_not_take_does_not_begin_anew(
     monkeypatch.setattr(runs, "write_bytes", refuse_records)
     wait_until(lambda: run.state == "failed" and not engine.n_jobs, "the end of the run")
     monkeypatch.setattr(runs, "write_bytes", write_bytes)
-    again = Run(run.folder, make_engine(), lambda checkpoint: None, 0.0)
+    again = Run(run.folder, make_engine(), lambda checkpoint: None, 0.0, POINTS_BYTES)
     assert again.progress().step >= 5  # what it had learned is not forgotten
 
 
@@ -838,7 +960,7 @@ def test_a_run_whose_last_good_weights_cannot_be_published_keeps_its_state(
 
     break_after(small_text, 12, poison)
     Run.create(tmp_path / "run", "verses.txt", small_text, long_recipe, None, 1_000)
-    run = Run(tmp_path / "run", engine, refuse, 0.0)
+    run = Run(tmp_path / "run", engine, refuse, 0.0, POINTS_BYTES)
     run.begin()
     wait_until(lambda: json.loads((run.folder / RECORD).read_bytes())["state"] == "paused", "the end of the attempt")
     assert "no longer a finite number" in run.message and run.message.endswith("Press Resume to try again.")
@@ -855,10 +977,10 @@ def test_a_run_at_which_the_server_ends_again_and_again_waits_for_its_visitor(
     )  # as if the program ended before the first step
     Run.create(tmp_path / "run", "verses.txt", small_text, small_recipe, None, 1_000)
     for _ in range(MAX_RECOVERIES):
-        run = Run(tmp_path / "run", idle, lambda checkpoint: None, 0.0)
+        run = Run(tmp_path / "run", idle, lambda checkpoint: None, 0.0, POINTS_BYTES)
         run.recover()
         assert run.state == "starting"
-    run = Run(tmp_path / "run", engine, lambda checkpoint: None, 0.0)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, 0.0, POINTS_BYTES)
     run.recover()
     assert run.state == "paused" and run.message == "The server ended 5 times at step 0: press Resume to try again."
     run.resume()
@@ -868,7 +990,7 @@ def test_a_run_at_which_the_server_ends_again_and_again_waits_for_its_visitor(
 def test_a_run_that_memory_and_its_record_tell_apart_is_paused_and_not_lost(tmp_path, engine, small_text, small_recipe):
     """Its record still says that it runs, since the disk was full; nothing in this program works on it."""
     Run.create(tmp_path / "run", "verses.txt", small_text, small_recipe, None, 1_000)
-    run = Run(tmp_path / "run", engine, lambda checkpoint: None, 0.0)
+    run = Run(tmp_path / "run", engine, lambda checkpoint: None, 0.0, POINTS_BYTES)
     assert run.state == "paused"
     run.resume()
     assert join(run).state == "finished"

@@ -1,7 +1,7 @@
 """Training: each step against plain arithmetic, and runs that can be stopped, resumed and survive bad luck."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from surroundings import no_file_beyond
 
 from playground import fused, training
-from playground.checkpoint import TrainStep, from_bytes, to_bytes
+from playground.checkpoint import Beginning, Checkpoint, TrainStep, from_bytes, to_bytes
 from playground.config import OPTIMIZERS, Recipe, TrainConfig, quote
 from playground.corpus import Text, get_batch
 from playground.errors import BadInput
@@ -782,6 +782,81 @@ def test_fine_tuning_adds_to_the_provenance_and_starts_a_new_history(tiny_checkp
     assert [text.name for text in tuned.provenance] == ["verses.txt", "fox.txt"]
     assert tuned.provenance[0] == tiny_checkpoint.provenance[0]
     assert tuned.step == 1
+
+
+@pytest.fixture
+def tuning(tiny_checkpoint, small_text, small_recipe) -> Callable[..., Trainer]:
+    """Makes trainers that go on from the tiny checkpoint with another text, and see what is forgotten of its own."""
+
+    def make(first: Text | None = small_text) -> Trainer:
+        recipe = replace(small_recipe, model=replace(small_recipe.model, dropout=0.2))
+        return make_trainer(SECOND_TEXT, recipe, tiny_checkpoint, write_sample, first)
+
+    return make
+
+
+def loss_on_the_end_of(text: Text, model: GPT, checkpoint: Checkpoint) -> float:
+    """On its last tenth, which is shorter than what an evaluation looks at."""
+    ids = checkpoint.tokenizer.encode(text.text[int(0.9 * len(text.text)) :])
+    assert len(ids) < ESTIMATE_TOKENS
+    return full_loss(model, torch.tensor(ids))
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_evaluations_measure_what_is_forgotten_of_the_first_text(tuning, tiny_checkpoint, small_text):
+    trainer, evaluated = tuning(), []
+    for step in train(trainer):
+        if step.val_loss is None:
+            assert step.first_val_loss is None
+            continue
+        evaluated.append(step)
+        assert step.first_val_loss == loss_on_the_end_of(small_text, trainer.model, tiny_checkpoint)
+        assert step.val_loss == loss_on_the_end_of(SECOND_TEXT, trainer.model, tiny_checkpoint)
+    assert [step.step for step in evaluated] == [1, 10, 20, 30]
+    assert trainer.first_val_loss() == evaluated[-1].first_val_loss
+    assert trainer.beginning == Beginning(
+        loss_on_the_end_of(SECOND_TEXT, tiny_checkpoint.model, tiny_checkpoint),
+        write_sample(tiny_checkpoint.model, tiny_checkpoint.tokenizer),
+        loss_on_the_end_of(small_text, tiny_checkpoint.model, tiny_checkpoint),
+        "verses.txt",
+    )
+    # It learns the one text and forgets the other.
+    assert evaluated[-1].val_loss < trainer.beginning.val_loss - 0.3
+    assert evaluated[-1].first_val_loss > trainer.beginning.first_val_loss + 0.3
+
+    tuned = trainer.checkpoint("Fox", trainer.val_loss(), trainer.first_val_loss())
+    assert from_bytes(to_bytes(tuned)).past == tuned.past
+    assert (tuned.beginning, tuned.first_val_loss) == (trainer.beginning, evaluated[-1].first_val_loss)
+
+
+@pytest.mark.parametrize("first", [None, Text("short.txt", "goose")])
+def test_fine_tuning_is_the_same_whether_or_not_the_first_text_is_at_hand(first, tuning):
+    watched, alone = tuning(), tuning(first)
+    list(train(watched)), list(train(alone))
+    assert without_clock(alone.history) == [
+        astuple(replace(step, seconds=0.0, first_val_loss=None)) for step in watched.history
+    ]
+    assert all_equal(weights_of(alone), weights_of(watched))
+    assert alone.beginning == replace(watched.beginning, first_val_loss=None, first_text=None)
+    assert alone.first_val_loss() is None
+
+
+def test_a_state_of_fine_tuning_remembers_where_it_began(tuning, tmp_path):
+    straight, stopped, resumed = tuning(), tuning(), tuning()
+    list(train(straight))
+    for _ in range(13):
+        stopped.step()
+    stopped.save_state(tmp_path / "state")
+    resumed.load_state(tmp_path / "state")
+    assert resumed.beginning == straight.beginning
+    list(train(resumed))
+    assert without_clock(resumed.history) == without_clock(straight.history)
+    assert all_equal(weights_of(resumed), weights_of(straight))
+
+
+def test_a_run_that_starts_from_nothing_has_no_beginning(small_text, small_recipe):
+    trainer = trainer_of(small_text, small_recipe)
+    assert trainer.step().first_val_loss is None and trainer.beginning is None
 
 
 def test_a_published_checkpoint_never_changes(small_text, small_recipe):

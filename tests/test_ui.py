@@ -249,7 +249,7 @@ def test_a_long_past_comes_thinned_with_all_its_evaluations(poll):
     assert [answer["train"][0][0], answer["train"][-1][0]] == [1, 30_000]
     assert {min(losses), max(losses)} <= {point[1] for point in answer["train"]}
     assert all(loss == losses[step - 1] for step, loss, *_ in answer["train"])
-    evaluated = [[step.step, step.val_loss, None] for step in poll.history if step.val_loss is not None]
+    evaluated = [[step.step, step.val_loss, None, None] for step in poll.history if step.val_loss is not None]
     assert len(evaluated) == 300 <= MOST_EVALUATIONS and answer["val"] == evaluated
 
 
@@ -295,7 +295,25 @@ def test_the_polls_of_a_run_make_up_its_whole_curve(poll, small_text, small_reci
     history = run.past.history
     assert [point[:4] for point in points] == [[s.step, s.train_loss, s.learning_rate, s.grad_norm] for s in history]
     assert [point[4] for point in points] == pytest.approx(smooth([s.train_loss for s in history], 0))
-    assert evaluated == [[s.step, s.val_loss, s.sample] for s in history if s.val_loss is not None]
+    assert evaluated == [[s.step, s.val_loss, s.sample, None] for s in history if s.val_loss is not None]
+
+
+def test_a_poll_from_the_beginning_has_where_a_fine_tuning_began(poll, small_text, small_recipe):
+    workspace = poll.workspace
+    for text in (small_text, replace(small_text, name="cut.txt", text=small_text.text[:900])):
+        run = workspace.start(text, small_recipe, workspace.current if workspace.runs else None)
+        while run.active:
+            time.sleep(0.02)
+    answer, past = poll(0, run), poll(0)
+    begun, history = run.past.beginning, run.past.history
+    assert answer["val"][0] == [0, begun.val_loss, begun.sample, begun.first_val_loss]
+    assert answer["val"][1:] == [
+        [s.step, s.val_loss, s.sample, s.first_val_loss] for s in history if s.val_loss is not None
+    ]
+    assert answer["first_text"] == "verses.txt" and answer["points"] == run.points != []
+    assert answer["first_final_loss"] == workspace.current.first_val_loss > 0
+    assert poll(1, run)["val"] == answer["val"][2:]
+    assert past["points"] == () and past["val"] == answer["val"]  # of the model in use
 
 
 def test_the_figure_of_the_bars_is_drawn_with_their_settings(site, key, monkeypatch):

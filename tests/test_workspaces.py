@@ -229,6 +229,44 @@ def test_use_changes_the_checkpoint_in_use(workspace, tiny_checkpoint):
     assert same(workspace.use("Mine"), workspace.current) and workspace.current.name == "Mine"
 
 
+def test_fine_tuning_measures_what_is_forgotten_of_a_text_that_is_here(workspace, small_text, small_recipe):
+    first = join(workspace.start(small_text, small_recipe))
+    trained = workspace.listed(first.name)
+    tuned = join(workspace.start(OTHER, small_recipe, trained))
+    assert tuned.past.beginning.first_text == "verses.txt" and "is not measured" not in tuned.message
+    same_text = join(workspace.start(small_text, small_recipe, trained))
+    assert same_text.past.beginning.first_text is None and same_text.message == ""
+    elsewhere = replace(trained, provenance=(replace(trained.provenance[0], sha256="0" * 64),))
+    unknown = join(workspace.start(OTHER, small_recipe, elsewhere))
+    assert unknown.past.beginning.first_text is None and "is not measured" in unknown.message
+
+
+def test_a_visitor_goes_back_to_an_earlier_point(open_data, small_text, small_recipe, long_recipe, tiny_checkpoint):
+    visitors = open_data()
+    key, workspace = visitors.enter(None)
+    run = join(workspace.start(small_text, small_recipe, tiny_checkpoint))
+    assert workspace.current.name == run.name
+    for _ in range(2):  # a second time in its own place
+        assert same(workspace.go_back(run.id, 10), run.point(10))
+        assert same(workspace.current, run.point(10)) and workspace.current.step == 10
+        assert workspace.names == ["Shipped", run.name, f"{run.name}, step 10"]
+    for run_id, step in ((run.id, 11), (run.id, -10), ("nobody's", 10)):
+        with pytest.raises(BadInput, match=r"not kept|not here"):
+            workspace.go_back(run_id, step)
+
+    going = workspace.start(OTHER, long_recipe, workspace.current)  # which needs not stop for it
+    assert workspace.go_back(going.id, 0).weights.keys() == run.point(10).weights.keys()
+    assert all(torch.equal(w, run.point(10).weights[name]) for name, w in workspace.current.weights.items())
+    assert going.active
+    workspace.stop()
+    join(going)
+
+    visitors.close(PATIENCE)
+    again = open_data().get(key)
+    assert again.run(run.id).points == [0, 1, 10, 20, 30]
+    assert same(again.go_back(run.id, 20), run.point(20))
+
+
 # --- Limits of one visitor --------------------------------------------------------------------------------------------
 
 
@@ -263,6 +301,18 @@ def test_only_so_many_bytes_are_kept(open_data, tiny_checkpoint, tmp_path):
     workspace.use("Number 2")
     workspace.keep(replace(tiny_checkpoint, name="Number 5"))
     assert workspace.names == ["Shipped", "Number 3", "Number 4", "Number 5"]
+
+
+def test_the_points_of_runs_count_among_the_bytes(open_data, small_text, small_recipe, tiny_checkpoint, tmp_path):
+    save(tiny_checkpoint, tmp_path / "measure")
+    size = (tmp_path / "measure").stat().st_size
+    workspace = open_data(visitor_gb=10 * size / 2**30, kept_runs=1).enter(None)[1]
+    run = join(workspace.start(small_text, small_recipe, tiny_checkpoint))
+    assert 3 <= len(run.points) <= 5 and run.points_bytes < 6 * size  # about half of it at most
+    for i in range(8):
+        workspace.keep(replace(tiny_checkpoint, name=f"Number {i}"))
+    kept = sum(file.stat().st_size for file in checkpoint_files(workspace))
+    assert 9 * size < kept + run.points_bytes <= 10 * size
 
 
 def test_one_checkpoint_stays_however_large_it_is(open_data, tiny_checkpoint):

@@ -1,5 +1,6 @@
 """The Train tab: a text, a recipe, what it will cost, and the run as it goes."""
 
+import html
 import itertools
 from dataclasses import fields, replace
 from functools import lru_cache, partial
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from playground.checkpoint import Checkpoint
+from playground.checkpoint import Beginning, Checkpoint, TrainStep
 from playground.config import (
     ACTIVATIONS,
     NORMS,
@@ -91,7 +92,8 @@ def build(site: Site) -> Tab:
             )
             controls = _recipe_controls(PRESETS[FIRST_PRESET])
             fine_tune = gr.Checkbox(
-                label="Fine-tune the model in use", info="go on from its weights; its tokenizer and shape stay"
+                label="Fine-tune the model in use",
+                info="go on from its weights; its tokenizer and shape stay, and what it forgets is measured",
             )
             probe = gr.Textbox(
                 label="Text to watch the heads on",
@@ -168,6 +170,15 @@ def build(site: Site) -> Tab:
         site.workspace(key).set_learning_rate(learning_rate)
         gr.Info(f"The next step is taken with a learning rate of {learning_rate:g}.")
 
+    @tell
+    def go_back(key, event: gr.EventData):
+        match event._data:
+            case {"run": str(run_id), "step": int(step)}:
+                checkpoint = site.workspace(key).go_back(run_id, step)
+                gr.Info(f"In use now: {html.escape(checkpoint.name)}.")
+            case _:
+                raise BadInput("The page asked for no step of a run: choose one of the list.")
+
     def buttons_now(key):
         return _button_states(site.workspace(key))
 
@@ -195,7 +206,8 @@ def build(site: Site) -> Tab:
         run = workspace.active_run
         return [_chart_value(key, workspace), _short(run.learning_rate) if run else None, *_button_states(workspace)]
 
-    return Tab([site.visitor], [chart, rate, *buttons], show, [new_state])
+    went_back = chart.back(go_back, site.visitor, None, **QUIET)
+    return Tab([site.visitor], [chart, rate, *buttons], show, [new_state, went_back])
 
 
 def _source_controls() -> list[gr.components.Component]:
@@ -319,7 +331,8 @@ def _cost(text: Text, recipe: Recipe, base: Checkpoint | None, host: Host, n_own
         return pack_facts("Before you start", {}, str(error), warning=True)
     train = recipe.train
     others = max(0, host.engine.n_jobs - n_own)
-    seconds = estimate_seconds(model, train, host.engine.beside) * max(1.0, (others + 1) / host.engine.n_workers)
+    alone = estimate_seconds(model, train, host.engine.beside, n_texts=2 if base else 1)
+    seconds = alone * max(1.0, (others + 1) / host.engine.n_workers)
     own = {"goes on from": base.name, "tokenizer": TOKENIZER_TITLES[base.tokenizer.kind]} if base else {}
     return pack_facts(
         "Before you start",
@@ -372,7 +385,7 @@ def _chart_value(key: str, workspace: Workspace, begun: Run | None = None) -> di
     from the run that made it if that was here.
     """
     (current, version), runs = workspace.in_use, list(workspace.runs.values())
-    shown = begun or workspace.active_run or next((run for run in reversed(runs) if run.name == current.name), None)
+    shown = begun or workspace.active_run or next((run for run in reversed(runs) if run.made(current)), None)
     return {
         "visitor": key,
         "run": shown.id if shown else f"{PAST}{version}",
@@ -411,7 +424,8 @@ def _loss_figure(site: Site):
         seen = (run.trainer or run.past) if run else workspace.current
         name = run.name if run else seen.name
         caption = f"{name}, step {len(seen.history):,}"
-        return pack_figure("loss", kind, lambda figures: figures.loss_figure(seen.history, seen.references, caption))
+        curves = seen.history, seen.references, caption, seen.beginning
+        return pack_figure("loss", kind, lambda figures: figures.loss_figure(*curves))
 
     return figure
 
@@ -498,7 +512,8 @@ def _points(progress: Progress, cursor: int) -> dict:
     evaluated = [step for step in progress.steps[n_known:] if step.val_loss is not None]
     steps = thin(steps, [step.train_loss for step, _ in steps], MOST_STEPS)
     evaluated = thin(evaluated, [step.val_loss for step in evaluated], MOST_EVALUATIONS)
-    references = progress.references
+    references, beginning = progress.references, progress.beginning
+    before = [_evaluation(0, beginning)] if beginning and cursor == 0 else []
     return {
         "name": progress.name,
         "state": progress.state,
@@ -507,11 +522,18 @@ def _points(progress: Progress, cursor: int) -> dict:
         "max_iters": progress.max_iters,
         "cursor": cursor,
         "train": [[s.step, s.train_loss, s.learning_rate, s.grad_norm, average] for s, average in steps],
-        "val": [[s.step, s.val_loss, s.sample] for s in evaluated],
+        "val": before + [_evaluation(step.step, step) for step in evaluated],
+        "first_text": beginning and beginning.first_text,
+        "points": progress.points,
         "tokens_per_second": progress.tokens_per_second,
         "seconds": progress.seconds,
         "seconds_left": progress.seconds_left,
         "references": {name: getattr(references, name) for name in REFERENCES} if references else None,
         "final_loss": progress.final_loss,
         "val_tokens": references.n_tokens if references else None,
+        "first_final_loss": progress.first_final_loss,
     }
+
+
+def _evaluation(step: int, seen: TrainStep | Beginning) -> list:
+    return [step, seen.val_loss, seen.sample, seen.first_val_loss]

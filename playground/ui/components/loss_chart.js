@@ -28,12 +28,14 @@ const RATE = 2;
 const NORM = 3;
 const SMOOTH = 4;
 const SAMPLE = 2;
+const FIRST = 3; // the loss on the text that was learned before
 
 const find = (selector) => element.querySelector(selector);
 const view = find(".run");
 const canvas = find("canvas");
 const context = canvas.getContext("2d");
 const slider = find(".sample-head input");
+const points = find(".points select");
 const progress = find(".progress");
 
 // The run that is shown.
@@ -153,11 +155,12 @@ function whatIsDrawn() {
   return JSON.stringify([updates, train.length, val.length, latest.state, latest.max_iters, latest.references]);
 }
 
-// Takes over the new points; says whether there are new evaluations.
+// Takes over the new points; says whether there are new evaluations. From cursor 0 on, a run comes whole.
 function absorb(reply) {
-  if (reply.cursor < cursor) {
-    train = train.filter((point) => point[STEP] <= reply.cursor);
-    val = val.filter((point) => point[STEP] <= reply.cursor);
+  if (reply.cursor < cursor || reply.cursor === 0) {
+    const held = (point) => reply.cursor > 0 && point[STEP] <= reply.cursor;
+    train = train.filter(held);
+    val = val.filter(held);
   }
   cursor = reply.step;
   train = thinned(train.concat(reply.train), MOST.train);
@@ -241,7 +244,9 @@ function showFigures() {
   showFacts();
   showStatus();
   showTiles();
+  showFirstText();
   showSample();
+  showPoints();
 }
 
 // What the browser tests read.
@@ -254,6 +259,7 @@ function showFacts() {
     polls,
     valLoss: val.at(-1)?.[LOSS] ?? "",
     finalLoss: latest.final_loss ?? "",
+    firstLosses: val.map((point) => point[FIRST] ?? "").join(" "),
     zoom: zoom ? zoom.map(Math.round).join(" ") : "",
   });
 }
@@ -296,8 +302,35 @@ function showFinal() {
   find(".final").hidden = !Number.isFinite(final);
   if (!Number.isFinite(final)) return;
   const tokens = Number.isFinite(latest.val_tokens) ? ` (${whole(latest.val_tokens)} tokens)` : "";
-  const text = `Loss over the whole validation part${tokens}: ${threeDecimals(final)} nats per token.`;
+  const first = latest.first_final_loss;
+  const kept = Number.isFinite(first) ? `; over that of ${latest.first_text}: ${threeDecimals(first)}` : "";
+  const text = `Loss over the whole validation part${tokens}: ${threeDecimals(final)} nats per token${kept}.`;
   setText(find(".final"), text);
+}
+
+function showFirstText() {
+  const name = latest.first_text ?? "";
+  find(".first-key").hidden = !name;
+  view.toggleAttribute("data-first", Boolean(name));
+  setText(find(".first-text"), name);
+}
+
+// What one can go back to; the choice stays as points are added.
+function showPoints() {
+  const steps = latest.points ?? [];
+  const texts = steps.map(pointText);
+  find(".points").hidden = !steps.length;
+  if (texts.join() === [...points.options].map((option) => option.text).join()) return;
+  const chosen = points.value;
+  points.replaceChildren(...steps.map((step, i) => new Option(texts[i], step)));
+  if (chosen && steps.includes(Number(chosen))) points.value = chosen;
+}
+
+function pointText(step) {
+  const point = val.find((candidate) => candidate[STEP] === step) ?? [];
+  const losses = [[LOSS, "validation"], [FIRST, latest.first_text]].filter(([column]) => drawable(point[column]));
+  const texts = losses.map(([column, name]) => `${name} ${threeDecimals(point[column])}`);
+  return [step ? `step ${whole(step)}` : "the beginning", ...texts].join(" · ");
 }
 
 function showOthers() {
@@ -324,7 +357,7 @@ function otherButton(other) {
 }
 
 function samples() {
-  return val.filter((point) => typeof point[SAMPLE] === "string");
+  return val.filter((point) => point[STEP] > 0 && typeof point[SAMPLE] === "string");
 }
 
 function showSample() {
@@ -340,6 +373,9 @@ function showSample() {
   setText(find(".sample-step"), sample ? `step ${whole(sample[STEP])}` : "");
   const none = live ? "The first sample comes with the first evaluation." : "There is no sample of this run.";
   setText(find(".sample-text"), sample ? sample[SAMPLE] : none);
+  const before = val[0]?.[STEP] === 0 ? val[0][SAMPLE] : null;
+  find(".before").hidden = typeof before !== "string";
+  setText(find(".before-text"), before ?? "");
 }
 
 
@@ -390,6 +426,7 @@ function lossRange([from, to]) {
       if (stepOf(point) >= from && stepOf(point) <= to) include(point[LOSS]);
     }
   }
+  for (const point of val) if (stepOf(point) >= from && stepOf(point) <= to) include(point[FIRST]);
   if (!zoom) Object.values(latest.references ?? {}).forEach(include);
   if (low > high) return [1, 5];
   return roundRange(low, high);
@@ -468,7 +505,8 @@ function drawPicture() {
     drawReferenceLines();
     drawnOthers().forEach(drawOther);
     drawTrain();
-    drawVal();
+    drawVal(LOSS, colours.val, []);
+    drawVal(FIRST, colours.first, [6, 4]);
   });
   drawReferenceLabels();
   find(".reset").style.visibility = zoom ? "visible" : "hidden";
@@ -495,6 +533,7 @@ function readColours() {
     train: colour("--train"),
     trainRaw: colour("--train", 0.35),
     val: colour("--val"),
+    first: colour("--first"),
     selection: colour("--color-accent", 0.15),
     others: Object.fromEntries(hues.map((hue) => [hue, colour(hue, 0.85)])),
   };
@@ -625,11 +664,13 @@ function drawTrain() {
   if (last) dot(plot.x(stepOf(last)), plot.y(last[SMOOTH]), 2.5, colours.train);
 }
 
-function drawVal() {
-  drawCurve(val, LOSS, colours.val, 1.75);
+function drawVal(column, colour, dashes) {
+  context.setLineDash(dashes);
+  drawCurve(val, column, colour, 1.75);
+  context.setLineDash([]);
   const crowded = val.length > (plot.right - plot.left) / 10;
   for (const point of val) {
-    if (drawable(point[LOSS])) dot(plot.x(stepOf(point)), plot.y(point[LOSS]), crowded ? 1.5 : 3, colours.val);
+    if (drawable(point[column])) dot(plot.x(stepOf(point)), plot.y(point[column]), crowded ? 1.5 : 3, colour);
   }
 }
 
@@ -706,7 +747,9 @@ function drawCrosshair() {
   line(Math.round(x) + 0.5, plot.top, Math.round(x) + 0.5, plot.bottom);
   clipped(() => {
     if (drawable(trainPoint?.[LOSS])) dot(x, plot.y(trainPoint[LOSS]), 3.5, colours.train);
-    if (drawable(valPoint?.[LOSS])) dot(plot.x(stepOf(valPoint)), plot.y(valPoint[LOSS]), 4.5, colours.val);
+    for (const [column, colour] of [[LOSS, colours.val], [FIRST, colours.first]]) {
+      if (drawable(valPoint?.[column])) dot(plot.x(stepOf(valPoint)), plot.y(valPoint[column]), 4.5, colour);
+    }
   });
 }
 
@@ -724,6 +767,7 @@ function showReadout(point, trainPoint, valPoint) {
   if (valPoint) {
     parts.push(`validation ${known(valPoint[LOSS], threeDecimals)} (step ${whole(valPoint[STEP])})`);
     parts.push(`perplexity ${perplexity(valPoint[LOSS])}`);
+    if (Number.isFinite(valPoint[FIRST])) parts.push(`${latest.first_text} ${threeDecimals(valPoint[FIRST])}`);
   }
   setText(find(".readout"), parts.join("  ·  "));
 }
@@ -812,6 +856,10 @@ function chooseSample() {
   showSample();
 }
 
+function goBack() {
+  trigger("back", { run: value.run, step: Number(points.value) });
+}
+
 canvas.addEventListener("pointerdown", startDrag);
 canvas.addEventListener("pointermove", movePointer);
 canvas.addEventListener("pointerup", endDrag);
@@ -824,6 +872,7 @@ find(".reset").addEventListener("click", () => setZoom(null));
 find(".log-x").addEventListener("click", () => toggleLog("x"));
 find(".log-y").addEventListener("click", () => toggleLog("y"));
 slider.addEventListener("input", chooseSample);
+find(".go-back").addEventListener("click", goBack);
 document.addEventListener(STEP_SHOWN, markStep);
 
 

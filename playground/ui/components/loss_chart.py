@@ -34,6 +34,7 @@ TEMPLATE = f"""
     <div class="legend">
       <span class="key train-key">training</span>
       <span class="key val-key">validation</span>
+      <span class="key first-key" hidden><span>validation, <span class="first-text"></span></span></span>
       <span class="others" role="group" aria-label="Earlier runs"></span>
     </div>
     <div class="axes">
@@ -46,14 +47,24 @@ TEMPLATE = f"""
   <canvas tabindex="0" role="img"
     aria-label="Loss by step. The arrow keys move the crosshair, Escape resets the zoom."></canvas>
   <p class="readout" aria-live="polite"></p>
-  <section class="sample" aria-label="What the model writes now">
-    <div class="sample-head">
-      <strong>What the model writes now</strong>
-      <span class="sample-step"></span>
-      <input type="range" min="0" value="0" step="1" aria-label="Samples of the evaluations so far" hidden>
-    </div>
-    <div class="sample-text" tabindex="0" dir="auto"></div>
-  </section>
+  <div class="samples">
+    <section class="sample before" aria-label="What the model wrote before it was fine-tuned" hidden>
+      <div class="sample-head"><strong>What it wrote before</strong></div>
+      <div class="before-text" tabindex="0" dir="auto"></div>
+    </section>
+    <section class="sample" aria-label="What the model writes now">
+      <div class="sample-head">
+        <strong>What the model writes now</strong>
+        <span class="sample-step"></span>
+        <input type="range" min="0" value="0" step="1" aria-label="Samples of the evaluations so far" hidden>
+      </div>
+      <div class="sample-text" tabindex="0" dir="auto"></div>
+    </section>
+  </div>
+  <div class="points" hidden>
+    <label><span>Go back to</span><select></select></label>
+    <button type="button" class="go-back">Use the model of this step</button>
+  </div>
 </section>
 """
 
@@ -78,15 +89,20 @@ def loss_chart(poll: Callable[[list], dict], figure: Callable[[list], dict], **k
     - `cursor`, `train`: where its points begin, and `[step, loss, learning_rate, grad_norm, smoothed_loss]` of each
       from there on, or of some of them if they are many; the next cursor to ask for is `step`. A `cursor` below the one
       asked for says that the server holds fewer, and the page drops what it has beyond
-    - `val`: the same for the evaluations, `[step, loss, sample]`
+    - `val`: the same for the evaluations, `[step, loss, sample, loss on the first text or None]`; with cursor 0 also
+      that before the first step of a fine-tuning
+    - `first_text`: the name of the text that was learned before, or None if there is none or it is not at hand
+    - `points`: the steps that one can go back to
     - `tokens_per_second`, `seconds` so far, `seconds_left` or None
     - `references`: `{"uniform": …, "unigram": …, "bigram": …}` or None
-    - `final_loss` over the whole validation part, or None, and `val_tokens`, how many tokens that are
+    - `final_loss` over the whole validation part, or None, and `val_tokens`, how many tokens that are;
+      `first_final_loss`, the same of the first text
 
     `figure` gets `[visitor, run, kind]` and returns the curves as a PNG or SVG file, or `{"error": sentence}`.
 
     All losses are in nats per token. Events: `state` with `{run, state}` when the state changes, the first reply
-    included; `evaluated` with `{run, step}` when a reply brought new evaluations. Events that output to the chart
+    included; `evaluated` with `{run, step}` when a reply brought new evaluations; `back` with `{run, step}` when the
+    visitor wants what the run had become after this step, one of its points. Events that output to the chart
     want `show_progress="hidden"`, or Gradio fades it out for a moment.
     """
     return component("loss_chart", TEMPLATE, "figure", server_functions=[poll, figure], **kwargs)
