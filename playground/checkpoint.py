@@ -5,7 +5,7 @@ Reading one never runs code from it, so a stranger's file can be opened; every p
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -232,17 +232,21 @@ def _check_shapes(stored: dict, config: ModelConfig, about_life: dict | None) ->
 
 
 def _records(cls: type, rows: object):
-    """`cls(*row)` for every row of a stranger's JSON list, with the types of its fields checked."""
+    """`cls(*row)` for every row of a stranger's JSON list, with the types of its fields checked. Earlier playgrounds
+    did not have the last of those fields that need no value.
+    """
+    fewest = sum(f.default is MISSING for f in fields(cls))
     for row in rows if isinstance(rows, list) else [None]:
-        if not isinstance(row, list) or len(row) != len(fields(cls)):
+        if not isinstance(row, list) or not fewest <= len(row) <= len(fields(cls)):
             raise BadInput(f"The checkpoint's {cls.__name__} records are not as the playground saves them.")
-        yield cls(*(_value(f.name, f.type, value) for f, value in zip(fields(cls), row, strict=True)))
+        yield cls(*(_value(f.name, f.type, value) for f, value in zip(fields(cls), row, strict=False)))
 
 
 def _value(name: str, kind: object, value: object):
     fits = {
         int: is_number(value) and isinstance(value, int),
         float: is_number(value),
+        int | None: value is None or (is_number(value) and isinstance(value, int)),
         str: isinstance(value, str),
         float | None: is_number(value) or value is None,
         str | None: isinstance(value, str) or value is None,

@@ -15,7 +15,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic, time
@@ -128,11 +128,15 @@ class Run:
         """Writes all that a run needs to begin. `memory` is how many bytes it is taken to need."""
         folder.mkdir(parents=True)
         write_bytes(folder / TEXT, text.text.encode())
-        if start:
+        if start:  # whose tokenizer and shape stay, whatever the recipe asks for
             checkpoints.save(start, folder / START)
+            tokenizer, model = start.tokenizer, replace(start.config, dropout=recipe.model.dropout)
+            recipe = replace(recipe, tokenizer=tokenizer.kind, tokenizer_vocab_size=tokenizer.vocab_size, model=model)
         record = {"name": name, "created": time(), "memory": memory, "recipe": asdict(recipe)}
         record |= {
             "text": [text.name, text.note],
+            "text_sha256": text.sha256,
+            "start": start and start.name,
             "state": "starting",
             "wanted": "running",
             "message": "",
@@ -149,6 +153,12 @@ class Run:
     def text(self) -> Text:
         name, note = self._record["text"]
         return Text(name, (self.folder / TEXT).read_bytes().decode(), note)
+
+    @property
+    def origin(self) -> dict[str, str | None]:
+        """What it learns from: `text`, its name, and `text_sha256`; and `start`, the checkpoint it goes on from."""
+        record = self._record
+        return {"text": record["text"][0], "text_sha256": record.get("text_sha256"), "start": record.get("start")}
 
     @property
     def learning_rate(self) -> float | None:

@@ -571,7 +571,7 @@ def with_entry(row: list, index: int, value: object) -> list:
         ["1234567"],
         [{}],
         [[]],
-        [STEP[:-1]],
+        [STEP[:4]],
         [[*STEP, 1]],
         [STEP, [1]],
         with_entry(STEP, 0, 1.5),

@@ -45,6 +45,7 @@ ORDER = [
     "surprise",
     "engine",
     "runs",
+    "comparison",
     "workspaces",
     "figures",
     "ui",
