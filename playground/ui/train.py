@@ -27,6 +27,7 @@ from playground.life import MAX_TOKENS
 from playground.runs import Progress, Run, past_progress
 from playground.tokenizer import without_surrogates
 from playground.training import Trainer, estimate_seconds
+from playground.ui import compare
 from playground.ui.components.downloads import pack_figure
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.head_life import PLOTTED, head_life, pack_life
@@ -117,6 +118,7 @@ def build(site: Site) -> Tab:
                 )
                 change_rate = gr.Button("Change", scale=1, min_width=90, elem_id="change-rate")
             head_life(_life(site), _life_figure(site), _scores_figure(site), elem_id="life")
+    table = compare.build(site, controls)
 
     buttons = [start, pause, resume, stop, rate_row]
     settings = list(controls.values())
@@ -193,9 +195,14 @@ def build(site: Site) -> Tab:
 
     def show(workspace: Workspace, _: Checkpoint, key):
         run = workspace.active_run
-        return [_chart_value(key, workspace), _short(run.learning_rate) if run else None, *_button_states(workspace)]
+        return [
+            _chart_value(key, workspace),
+            _short(run.learning_rate) if run else None,
+            *_button_states(workspace),
+            key,
+        ]
 
-    return Tab([site.visitor], [chart, rate, *buttons], show, [new_state])
+    return Tab([site.visitor], [chart, rate, *buttons, table], show, [new_state])
 
 
 def _source_controls() -> list[gr.components.Component]:

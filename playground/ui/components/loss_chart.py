@@ -89,4 +89,4 @@ def loss_chart(poll: Callable[[list], dict], figure: Callable[[list], dict], **k
     included; `evaluated` with `{run, step}` when a reply brought new evaluations. Events that output to the chart
     want `show_progress="hidden"`, or Gradio fades it out for a moment.
     """
-    return component("loss_chart", TEMPLATE, "figure", server_functions=[poll, figure], **kwargs)
+    return component("loss_chart", TEMPLATE, "figure", "plot", server_functions=[poll, figure], **kwargs)
