@@ -26,10 +26,14 @@ TITLES = {
 
 def build(site: Site, controls: Mapping[str, gr.components.Component]) -> gr.HTML:
     """The component, on runs whose settings are called as the page's `controls` are, by the names of the settings."""
-    titles = {name: (title, {}) for name, title in TITLES.items()}
-    for name, control in controls.items():
-        titles[name] = (control.label, {value: title for title, value in getattr(control, "choices", ())})
-    return run_table(_runs(site, titles), _table(site), _figure(site), elem_id="compare")
+    return run_table(_runs(site, titles_of(controls)), _table(site), _figure(site), elem_id="compare")
+
+
+def titles_of(controls: Mapping[str, gr.components.Component]) -> dict[str, tuple[str, dict]]:
+    """What each setting is called on the page, and each of its values that is called something else."""
+    values = {name: {value: title for title, value in getattr(c, "choices", ())} for name, c in controls.items()}
+    own = {name: (control.label, values[name]) for name, control in controls.items()}
+    return {name: (title, {}) for name, title in TITLES.items()} | own
 
 
 def _all(site: Site, key: str) -> list[Compared]:
