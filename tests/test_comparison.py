@@ -122,12 +122,12 @@ def test_a_run_that_goes_on_has_a_row(make_run, small_text, small_recipe):
     assert compare([run])[0].state == "stopped" and compare([run])[0].bits_per_char > 0
 
 
-@pytest.mark.parametrize(("tokenizer", "size"), [("char", 0), ("word", 40), ("bpe", 280)])
+@pytest.mark.parametrize(("tokenizer", "size"), [("char", 0), ("word", 12), ("bpe", 280)])
 def test_bits_per_character_are_those_of_the_text_whatever_the_tokens(
     make_run, published, small_recipe, tokenizer, size
 ):
     """As many bits as predicting one token after the other takes, for each character of the text that stands there."""
-    text = Text("goose.txt", "the brown goose hissed, naïve as it was; the grey one slept 東京. " * 30)
+    text = Text("goose.txt", "the brown goose hissed, naïve as it was; the grey one slept 東京. " * 30 + "Æ!")
     recipe = replace(
         small_recipe, tokenizer=tokenizer, tokenizer_vocab_size=size, model=replace(small_recipe.model, block_size=8)
     )
@@ -140,6 +140,7 @@ def test_bits_per_character_are_those_of_the_text_whatever_the_tokens(
     assert row.bits_per_char == pytest.approx(evaluate(checkpoint, held_out).bits_per_char, rel=1e-5)
     assert row.val_loss == pytest.approx(mean(nats), rel=1e-5)
     assert row.n_unknown == ids.count(checkpoint.tokenizer.unk_id)
+    assert (row.n_unknown > 0) == (tokenizer != "bpe")
     assert (row.n_params, row.settings["vocab_size"]) == (checkpoint.config.n_params, checkpoint.tokenizer.vocab_size)
 
 

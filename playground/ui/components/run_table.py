@@ -69,4 +69,5 @@ def _pack_run(row: Compared) -> dict:
 
 
 def _curve(steps: Sequence[TrainStep], losses: Sequence[float]) -> list[list[float]]:
-    return thin([[s.step, s.seconds, loss] for s, loss in zip(steps, losses, strict=True)], losses, MOST_POINTS)
+    kept = thin(range(len(steps)), losses, MOST_POINTS)
+    return [[steps[i].step, steps[i].seconds, losses[i]] for i in kept]
