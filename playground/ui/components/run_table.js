@@ -9,7 +9,7 @@ const LABEL = { width: 22, height: 13 }; // pixels that the number at a curve's 
 const NEAR = 40; // pixels; what is further away is not pointed at
 const FIRST = [["name", "Run", {}], ["state", "State", {}]];
 const RESULTS = [
-  ["n_params", "Parameters", {}], ["step", "Steps", {}], ["tokens", "Tokens seen", {}],
+  ["n_params", "Parameters", {}], ["step", "Steps done", {}], ["tokens", "Tokens seen", {}],
   ["best_loss", "Best validation loss", {}], ["best_step", "at step", {}],
   ["val_loss", "Loss over the whole part", {}], ["bits_per_char", "Bits per character", {}], ["seconds", "Time", {}],
 ];
