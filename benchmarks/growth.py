@@ -90,7 +90,7 @@ def _train(config: ModelConfig) -> Measured:
 
 def _trainer(config: ModelConfig, beside) -> Trainer:
     ids = torch.randint(config.vocab_size, (20_000,), generator=torch.Generator().manual_seed(0))
-    return Trainer(config, TRAINING, Corpus("", 0, "", ids, ids, 0), CharTokenizer("ab"), beside=beside)
+    return Trainer(config, TRAINING, Corpus("", 0, "", ids, ids, 0, 0), CharTokenizer("ab"), beside=beside)
 
 
 def _reset_peak() -> int:

@@ -267,6 +267,7 @@ def _value(name: str, kind: object, value: object):
     fits = {
         int: is_number(value) and isinstance(value, int),
         float: is_number(value),
+        int | None: value is None or (is_number(value) and isinstance(value, int)),
         str: isinstance(value, str),
         float | None: is_number(value) or value is None,
         str | None: isinstance(value, str) or value is None,

@@ -8,6 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,7 @@ class Corpus:
     train: torch.Tensor  # (N,) int64
     val: torch.Tensor  # (M,) int64
     unknown: int  # how many validation tokens are not in the vocabulary
+    val_chars: int  # that the validation tokens but the first, which nothing predicts, stand for
 
     @classmethod
     def build(cls, text: Text, tokenizer: Tokenizer, block_size: int) -> "Corpus":
@@ -173,6 +175,7 @@ class Corpus:
         train_text, val_text = split(text.text)
         train, val = (torch.tensor(tokenizer.encode(part), dtype=torch.int64) for part in (train_text, val_text))
         check_length(text.name, len(train), len(val), block_size)
+        n_first = int(token_lengths(tokenizer, val_text, val[:1])[0, 0])
         return cls(
             name=text.name,
             n_chars=len(text.text),
@@ -180,6 +183,7 @@ class Corpus:
             train=train,
             val=val,
             unknown=0 if tokenizer.unk_id is None else int((val == tokenizer.unk_id).sum()),
+            val_chars=len(val_text) - n_first,
         )
 
 
@@ -203,6 +207,25 @@ def check_length(name: str, n_train: int, n_val: int, block_size: int) -> None:
         )
 
 
+def token_lengths(tokenizer: Tokenizer, text: str, ids: torch.Tensor) -> torch.Tensor:
+    """How many characters, and how many bytes in UTF-8, each of a text's `ids` (T,) stands for: (2, T).
+
+    A character that is spread over several tokens counts with the one it begins in, and an unknown token with what
+    stands there. So the sums are the lengths of the text itself.
+    """
+    by_id = torch.tensor([(_n_chars(entry), len(entry)) for entry in tokenizer.vocab]).T  # (2, V)
+    lengths = by_id[:, ids]
+    if tokenizer.unk_id is not None and (unknown := ids == tokenizer.unk_id).any():
+        pieces = compress(tokenizer.pieces(text), unknown.tolist())
+        lengths[:, unknown] = torch.tensor([(len(piece), len(piece.encode())) for piece in pieces]).T
+    return lengths
+
+
+def _n_chars(entry: bytes) -> int:
+    """How many characters begin in these bytes: in UTF-8 all of a character's bytes but its first are 10xxxxxx."""
+    return sum(byte & 0b1100_0000 != 0b1000_0000 for byte in entry)
+
+
 def get_batch(
     ids: torch.Tensor, batch_size: int, block_size: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -217,12 +240,14 @@ def get_batch(
 
 @dataclass(frozen=True)
 class References:
-    """Losses in nats per token, over the validation part, of three models that only count."""
+    """Losses in nats per token, over the validation part, of three models that only count; and how long it is."""
 
     uniform: float  # every token is as likely as any other: ln V
     unigram: float  # how often each token occurs
     bigram: float  # how often it follows the token before it
     n_tokens: int  # over how many tokens they were measured
+    n_chars: int | None = None  # that these tokens stand for; None in checkpoints from before it was counted
+    n_unknown: int = 0  # validation tokens that are not in the vocabulary
 
 
 def reference_losses(corpus: Corpus, vocab_size: int) -> References:
@@ -240,7 +265,9 @@ def reference_losses(corpus: Corpus, vocab_size: int) -> References:
     n_a = np.bincount(train[:-1], minlength=vocab_size)[a]
     n_ab = _pair_counts(train, val, vocab_size)
     p_b_after_a = (n_ab + p_b) / (n_a + 1)
-    return References(math.log(vocab_size), _mean_nats(p_b), _mean_nats(p_b_after_a), len(b))
+    return References(
+        math.log(vocab_size), _mean_nats(p_b), _mean_nats(p_b_after_a), len(b), corpus.val_chars, corpus.unknown
+    )
 
 
 def _pair_counts(train: np.ndarray, val: np.ndarray, vocab_size: int) -> np.ndarray:

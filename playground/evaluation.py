@@ -9,17 +9,16 @@ Letters in the shape comments as in model.py; N counts the tokens that a batch p
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import compress
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from playground.checkpoint import Checkpoint
+from playground.corpus import token_lengths
 from playground.errors import BadInput
 from playground.heads import TOO_LARGE
 from playground.model import GPT
-from playground.tokenizer import Tokenizer
 from playground.training import EVAL_BATCH_TOKENS
 
 LARGEST_EXPONENT = 700  # e to more than 709 is no float
@@ -187,22 +186,3 @@ class Evaluator:
             n_unknown=self.n_unknown,
             share=n_tokens / (len(self.ids) - 1),
         )
-
-
-def token_lengths(tokenizer: Tokenizer, text: str, ids: Tensor) -> Tensor:
-    """How many characters, and how many bytes in UTF-8, each of a text's `ids` (T,) stands for: (2, T).
-
-    A character that is spread over several tokens counts with the one it begins in, and an unknown token with what
-    stands there. So the sums are the lengths of the text itself.
-    """
-    by_id = torch.tensor([(_n_chars(entry), len(entry)) for entry in tokenizer.vocab]).T  # (2, V)
-    lengths = by_id[:, ids]
-    if tokenizer.unk_id is not None and (unknown := ids == tokenizer.unk_id).any():
-        pieces = compress(tokenizer.pieces(text), unknown.tolist())
-        lengths[:, unknown] = torch.tensor([(len(piece), len(piece.encode())) for piece in pieces]).T
-    return lengths
-
-
-def _n_chars(entry: bytes) -> int:
-    """How many characters begin in these bytes: in UTF-8 all of a character's bytes but its first are 10xxxxxx."""
-    return sum(byte & 0b1100_0000 != 0b1000_0000 for byte in entry)

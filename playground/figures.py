@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from playground.checkpoint import Beginning, TrainStep
+from playground.comparison import Compared
 from playground.corpus import References
 from playground.embeddings import PositionTable, Rotations, TokenMap
 from playground.evaluation import Evaluation
@@ -22,6 +23,8 @@ from playground.tokenizer import visible
 MOST_LABELS = 64  # tokens that can still be told apart along an axis
 MOST_INCHES, LETTERS_AN_INCH = 16, 13
 ORANGE, BLUE, VIOLET = "#ea580c", "#2563eb", "#a21caf"  # as on the page
+RUN_COLOURS = ("#0072b2", "#c2410c", "#00795a", "#a8457f", "#8a6a00", "#4a4a4a")  # of run 1, 2, … as in run_table.css
+RUN_DASHES = ("solid", (0, (4, 2)), (0, (1, 1)))  # of the first six runs, of the next, and so on
 OWN = "This model"  # what the one is called that a figure is about
 LINE, MOST_LETTERS = 36, 1_500  # letters of a passage in a line, and in all
 LETTER = {"family": "monospace", "fontsize": 9, "parse_math": False, "in_layout": False}
@@ -213,6 +216,28 @@ def loss_figure(
         axes.text(place, loss, label, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=7)
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     _title(axes, caption)
+    return figure
+
+
+def comparison_figure(runs: Mapping[int, Compared], reference: int | None, axis: str, title: str) -> Figure:
+    """The validation losses of runs by their numbers, that of the reference thicker.
+
+    In bits per character if that is known of all of them. `axis` is "step", "tokens" or "seconds", called `title`.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    in_bits = all(run.bits_per_nat for run in runs.values())
+    for number, run in runs.items():
+        at = [getattr(step, "step" if axis == "tokens" else axis) for step in run.evaluations]
+        x = [run.tokens_per_step * step for step in at] if axis == "tokens" else at
+        y = [step.val_loss * (run.bits_per_nat if in_bits else 1) for step in run.evaluations]
+        colour, dash = RUN_COLOURS[(number - 1) % 6], RUN_DASHES[(number - 1) // 6 % 3]
+        label, width = f"{number}  {_wrapped(run.name, 32)}", 3 if number == reference else 1.4
+        axes.plot(x, y, color=colour, ls=dash, lw=width, label=label)
+        axes.annotate(number, (x[-1], y[-1]), xytext=(4, 0), textcoords="offset points", va="center", color=colour)
+    for text in figure.legend(loc="outside right upper", fontsize=7, frameon=False).get_texts():
+        text.set_parse_math(False)
+    axes.set(xlabel=title, ylabel=f"validation loss ({'bits per character' if in_bits else 'nats per token'})")
     return figure
 
 

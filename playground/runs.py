@@ -164,14 +164,18 @@ class Run:
         """
         folder.mkdir(parents=True)
         write_bytes(folder / TEXT, text.text.encode())
-        if start:
+        if start:  # whose tokenizer and shape stay, whatever the recipe asks for
             checkpoints.save(start, folder / START)
+            tokenizer, model = start.tokenizer, replace(start.config, dropout=recipe.model.dropout)
+            recipe = replace(recipe, tokenizer=tokenizer.kind, tokenizer_vocab_size=tokenizer.vocab_size, model=model)
         if first:
             write_bytes(folder / FIRST, first.text.encode())
         record = {"name": name, "created": time(), "memory": memory, "recipe": asdict(recipe)}
         record |= {
             "text": [text.name, text.note],
+            "text_sha256": text.sha256,
             "first": [first.name, first.note] if first else None,
+            "start": start and start.name,
             "state": "starting",
             "wanted": "running",
             "message": "",
@@ -207,6 +211,12 @@ class Run:
     def made(self, checkpoint: Checkpoint) -> bool:
         """Whether a checkpoint is, by its name, what this run has become, or was on the way."""
         return checkpoint.name in (self.name, *map(self._point_name, self.points))
+
+    @property
+    def origin(self) -> dict[str, str | None]:
+        """What it learns from: `text`, its name, and `text_sha256`; and `start`, the checkpoint it goes on from."""
+        record = self._record
+        return {"text": record["text"][0], "text_sha256": record.get("text_sha256"), "start": record.get("start")}
 
     @property
     def learning_rate(self) -> float | None:

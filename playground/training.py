@@ -549,7 +549,7 @@ def _step_seconds(config: ModelConfig, batch_size: int, optimizer: str, beside: 
         return share * _step_seconds(small, batch_size, optimizer, beside, minute)
     rows = min(batch_size, max(N_HALVES, TIMED_TOKENS // config.block_size))
     ids = torch.arange(2 * config.block_size) % config.vocab_size
-    corpus, train_config = Corpus("", 0, "", ids, ids, 0), TrainConfig(batch_size=rows, optimizer=optimizer)
+    corpus, train_config = Corpus("", 0, "", ids, ids, 0, 0), TrainConfig(batch_size=rows, optimizer=optimizer)
     trial = Trainer(config, train_config, corpus, CharTokenizer("ab"), beside=beside)
     ends = [trial.step().seconds for _ in range(4)]  # the first step also allocates, and evaluates
     return median(end - begin for begin, end in pairwise(ends)) * batch_size / rows

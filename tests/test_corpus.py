@@ -273,7 +273,7 @@ def test_a_training_part_without_one_whole_window_is_refused():
     class Merging:
         """The training part becomes few tokens and the validation part many, as byte pairs can make it."""
 
-        unk_id = None
+        unk_id, vocab = None, [b"a"]
 
         def encode(self, text):
             return [0] * (8 if text.startswith("a") else 50)
@@ -317,7 +317,7 @@ def test_one_window_is_enough():
 
 
 def corpus_of(train, val):
-    return Corpus("a.txt", 0, "", torch.tensor(train), torch.tensor(val), 0)
+    return Corpus("a.txt", 0, "", torch.tensor(train), torch.tensor(val), 0, 0)
 
 
 def test_references_by_hand():

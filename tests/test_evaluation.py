@@ -18,6 +18,7 @@ from test_tokenizer import TRAINED, any_text, without_surrogates
 
 from playground import evaluation, training
 from playground.checkpoint import FILE_NAME, Checkpoint, save
+from playground.corpus import token_lengths
 from playground.errors import BadInput
 from playground.evaluation import (
     N_BINS,
@@ -25,7 +26,6 @@ from playground.evaluation import (
     Evaluator,
     evaluate,
     evaluate_in_parts,
-    token_lengths,
 )
 from playground.interop import open_gpt2
 from playground.model import GPT

@@ -46,6 +46,7 @@ ORDER = [
     "surprise",
     "engine",
     "runs",
+    "comparison",
     "workspaces",
     "figures",
     "ui",

@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 from handmade import checkpoint_with_logits, random_checkpoint
 
-from playground import inspection
+from playground import comparison, inspection
 from playground.ablation import switch_off, unmask
 from playground.checkpoint import Checkpoint, TrainStep
+from playground.comparison import Compared
 from playground.corpus import Text, split
 from playground.embeddings import Rotations, TokenMap, neighbours, positions, token_map
 from playground.errors import BadInput
@@ -33,10 +34,22 @@ from playground.inspection import Inspection, head_stages, inspect, logit_lens
 from playground.settings import Settings
 from playground.tokenizer import BPETokenizer, CharTokenizer, WordTokenizer
 from playground.training import make_trainer
-from playground.ui import ablation, attention, checkpoints, closer, curve, embeddings, generate, tokenizer, train
+from playground.ui import (
+    ablation,
+    attention,
+    checkpoints,
+    closer,
+    compare,
+    curve,
+    embeddings,
+    generate,
+    tokenizer,
+    train,
+)
 from playground.ui import shown as ui_shown
 from playground.ui.components.attention_map import pack_grid
 from playground.ui.components.embedding_map import MOST_TOKENS, kind_of, pack_map, pack_positions
+from playground.ui.components.run_table import MOST_POINTS, pack_runs
 from playground.ui.components.switches import MLP
 from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, smooth, thin
 from playground.ui.shown import Inspections, Kept, Shown
@@ -424,6 +437,52 @@ def test_figures_of_a_run_are_of_what_is_asked_for(poll, small_text, small_recip
     assert "PNG or an SVG" in heads([poll.key, run.id, 2, "exe"])["error"]
     assert "PNG or an SVG" in loss([poll.key, run.id, "exe"])["error"]
     assert "not here any more" in loss([poll.key, "nobody's", "png"])["error"]
+
+
+def test_runs_are_compared_with_the_pages_own_words_for_what_differs(poll, small_text, small_recipe):
+    site = Site(poll.workspaces, None)
+    controls = {
+        "tokenizer": SimpleNamespace(label="Tokenizer", choices=[("Characters", "char"), ("Words", "word")]),
+        "max_iters": SimpleNamespace(label="Steps (max_iters)"),
+    }
+    titles = {name: ("", {}) for name in vars(small_recipe.model)} | compare.titles_of(controls)
+    ask, table, figure = compare._runs(site, titles), compare._table(site), compare._figure(site)
+    for refused in (ask([poll.key, ""]), table([poll.key, "csv"]), figure([poll.key, "png", "step", "", []])):
+        assert refused == {"error": compare.NO_RUNS}
+    short = replace(small_recipe, tokenizer="word", train=replace(small_recipe.train, max_iters=20))
+    runs = []
+    for recipe in (small_recipe, short):
+        runs.append(poll.workspace.start(small_text, recipe))
+        while runs[-1].active:
+            time.sleep(0.02)
+    answer, rows = ask([poll.key, ""]), comparison.compare(runs)
+    assert answer["columns"] == [
+        ["tokenizer", "Tokenizer", {"char": "Characters", "word": "Words"}],
+        ["vocab_size", "Vocabulary size", {}],
+        ["max_iters", "Steps (max_iters)", {}],
+    ]
+    for packed, row in zip(answer["runs"], rows, strict=True):
+        assert packed.items() >= row.to_dict().items() and packed["id"] == row.id
+        assert packed["val"] == [[step.step, step.seconds, step.val_loss] for step in row.evaluations]
+        averages = smooth([step.train_loss for step in row.history], 0)
+        assert packed["train"] == [[s.step, s.seconds, loss] for s, loss in zip(row.history, averages, strict=True)]
+    assert ask([poll.key, runs[1].id]) == {"runs": [answer["runs"][1]]}
+    assert base64.b64decode(table([poll.key, "csv"])["data"]).decode() == comparison.to_csv(rows)
+    drawn = figure([poll.key, "png", "seconds", "nobody's", [runs[0].id, 5, None]])
+    assert base64.b64decode(drawn["data"]).startswith(b"\x89PNG")
+    assert "show one of the runs first" in figure([poll.key, "png", "step", runs[0].id, ["nobody's"]])["error"]
+    assert "show one of the runs first" in figure([poll.key, "png", "hours", "", [runs[0].id]])["error"]
+    assert "a CSV or a JSON file" in table([poll.key, "exe"])["error"]
+    assert "not here any more" in ask([poll.key, "nobody's"])["error"]
+
+
+def test_however_long_a_run_its_curves_are_short():
+    steps = [TrainStep(i, 3 / i, 0.1, 1.0, float(i), 4 / i) for i in range(1, 20_001)]
+    row = Compared("id", "a", "running", {}, 9, 20_000, 32, 1.0, 0.1, 1, None, None, None, 0, steps, steps)
+    packed = pack_runs([row])["runs"][0]
+    assert all(len(packed[curve]) <= MOST_POINTS for curve in ("val", "train"))
+    assert packed["val"][0] == [1, 1.0, 4.0] and packed["val"][-1][0] == 20_000
+    assert len(compare._with_curve(row)["curve"]) <= MOST_EVALUATIONS
 
 
 def test_a_model_of_long_ago_has_no_snapshots(poll):

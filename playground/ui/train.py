@@ -28,6 +28,7 @@ from playground.life import MAX_TOKENS
 from playground.runs import Progress, Run, past_progress
 from playground.tokenizer import without_surrogates
 from playground.training import Trainer, estimate_seconds
+from playground.ui import compare
 from playground.ui.components.downloads import pack_figure
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.head_life import PLOTTED, head_life, pack_life
@@ -119,6 +120,7 @@ def build(site: Site) -> Tab:
                 )
                 change_rate = gr.Button("Change", scale=1, min_width=90, elem_id="change-rate")
             head_life(_life(site), _life_figure(site), _scores_figure(site), elem_id="life")
+    table = compare.build(site, controls)
 
     buttons = [start, pause, resume, stop, rate_row]
     settings = list(controls.values())
@@ -204,10 +206,15 @@ def build(site: Site) -> Tab:
 
     def show(workspace: Workspace, _: Checkpoint, key):
         run = workspace.active_run
-        return [_chart_value(key, workspace), _short(run.learning_rate) if run else None, *_button_states(workspace)]
+        return [
+            _chart_value(key, workspace),
+            _short(run.learning_rate) if run else None,
+            *_button_states(workspace),
+            key,
+        ]
 
     went_back = chart.back(go_back, site.visitor, None, **QUIET)
-    return Tab([site.visitor], [chart, rate, *buttons], show, [new_state, went_back])
+    return Tab([site.visitor], [chart, rate, *buttons, table], show, [new_state, went_back])
 
 
 def _source_controls() -> list[gr.components.Component]:

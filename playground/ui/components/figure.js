@@ -18,16 +18,18 @@ async function takeFile(button, fault, call) {
   else fault.textContent = (file && file.error) || "The server did not answer: try again.";
 }
 
-// Two small buttons for a figure, which `draw(kind)` asks the server for.
-function offerFigure(place, draw) {
+// A small button for each kind of file in which the page can have `what`, as `fetch(kind)` asks the server for it.
+function offerFiles(place, what, kinds, fetch) {
   const fault = make("span", "figure-fault");
   fault.setAttribute("role", "status");
-  const buttons = ["png", "svg"].map((kind) => {
+  const buttons = kinds.map((kind) => {
     const button = make("button", "figure-button", kind.toUpperCase());
     button.type = "button";
-    button.ariaLabel = button.title = `Download this figure as ${kind.toUpperCase()}`;
-    button.addEventListener("click", () => takeFile(button, fault, () => draw(kind)));
+    button.ariaLabel = button.title = `Download this ${what} as ${kind.toUpperCase()}`;
+    button.addEventListener("click", () => takeFile(button, fault, () => fetch(kind)));
     return button;
   });
   place.append(...buttons, fault);
 }
+
+const offerFigure = (place, draw) => offerFiles(place, "figure", ["png", "svg"], draw);

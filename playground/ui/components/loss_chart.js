@@ -4,8 +4,6 @@ const POLL_MS = 500;
 const ALIVE_MS = 50000; // a page that shows nothing new still says at least this often that it is there
 const MOST = { train: 2000, val: 1000 }; // points that are kept of a long run; twice as many before they are thinned
 const OTHER_HUES = 5;
-const MARGIN = { left: 44, right: 12, top: 26, bottom: 38 };
-const FONT = "12px system-ui, sans-serif";
 const LABEL_HEIGHT = 15;
 const DRAG_PIXELS = 6; // a shorter drag is a click
 const STATES = {
@@ -220,24 +218,8 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-function known(number, format) {
-  return Number.isFinite(number) ? format(number) : "–";
-}
-
-const whole = (number) => Math.round(number).toLocaleString("en-US");
-const threeDecimals = (number) => number.toFixed(3);
-const threeDigits = (number) => String(Number(number.toPrecision(3)));
-
 function perplexity(loss) {
   return known(Number.isFinite(loss) ? Math.exp(loss) : NaN, (p) => (p < 1000 ? p.toFixed(2) : whole(p)));
-}
-
-function duration(seconds) {
-  const s = Math.round(seconds);
-  const two = (n) => String(n).padStart(2, "0");
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${two(s % 60)} s`;
-  return `${Math.floor(s / 3600)} h ${two(Math.floor((s % 3600) / 60))} min`;
 }
 
 function showFigures() {
@@ -381,16 +363,6 @@ function showSample() {
 
 // ---- Scales
 
-// A function from a number to its pixel; `invert` goes back.
-function scale([from, to], [start, end], logarithmic) {
-  const forth = logarithmic ? Math.log : (number) => number;
-  const back = logarithmic ? Math.exp : (number) => number;
-  const perUnit = (end - start) / (forth(to) - forth(from));
-  const toPixel = (number) => start + perUnit * (forth(number) - forth(from));
-  toPixel.invert = (pixel) => back(forth(from) + (pixel - start) / perUnit);
-  return toPixel;
-}
-
 // A logarithmic axis has no place for step 0: it stands at step 1.
 function stepOf(point) {
   return log.x ? Math.max(1, point[STEP]) : point[STEP];
@@ -429,38 +401,7 @@ function lossRange([from, to]) {
   for (const point of val) if (stepOf(point) >= from && stepOf(point) <= to) include(point[FIRST]);
   if (!zoom) Object.values(latest.references ?? {}).forEach(include);
   if (low > high) return [1, 5];
-  return roundRange(low, high);
-}
-
-function roundRange(low, high) {
-  if (high - low < 1e-3) [low, high] = [low - 0.05, high + 0.05];
-  const step = roundStep(high - low, 6);
-  const floor = Math.floor(low / step) * step;
-  const ceiling = Math.ceil(high / step) * step;
-  return [log.y && floor <= 0 ? Math.max(low, high / 1e4) * 0.9 : floor, ceiling];
-}
-
-// 1, 2 or 5 times a power of ten, so that `span` has at most about `count` of them.
-function roundStep(span, count) {
-  const power = 10 ** Math.floor(Math.log10(span / count));
-  return power * ([1, 2, 5].find((factor) => factor * power * count >= span) ?? 10);
-}
-
-function linearTicks(from, to, step) {
-  const first = Math.ceil(from / step - 1e-9);
-  const last = Math.floor(to / step + 1e-9);
-  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step);
-}
-
-// 1, 2, 5, 10, 20, …; less than a decade is divided evenly, many decades show only their powers of ten.
-function logTicks(from, to, count, smallest) {
-  if (to / from < 10) return linearTicks(from, to, Math.max(smallest, roundStep(to - from, count)));
-  const ticks = [];
-  for (let power = 10 ** Math.floor(Math.log10(from)); power <= to; power *= 10) {
-    ticks.push(power, 2 * power, 5 * power);
-  }
-  const inside = ticks.filter((tick) => tick >= from && tick <= to);
-  return inside.length <= count * 2 ? inside : inside.filter((tick) => Number.isInteger(Math.log10(tick)));
+  return roundRange(low, high, log.y);
 }
 
 
@@ -500,7 +441,8 @@ function drawPicture() {
   plot = layOut(width, height);
   context.clearRect(0, 0, width, height);
   context.font = FONT;
-  drawAxes();
+  const y = { title: "loss (nats per token)", log: log.y };
+  drawAxes(context, plot, colours, { x: { title: "step", log: log.x, smallest: 1, format: whole }, y });
   clipped(() => {
     drawReferenceLines();
     drawnOthers().forEach(drawOther);
@@ -560,57 +502,6 @@ function clipped(paint) {
   context.clip();
   paint();
   context.restore();
-}
-
-function drawAxes() {
-  context.strokeStyle = colours.grid;
-  context.lineWidth = 1;
-  drawLossAxis();
-  drawStepAxis();
-}
-
-function drawLossAxis() {
-  const [low, high] = plot.losses;
-  const count = Math.max(3, Math.floor((plot.bottom - plot.top) / 45));
-  const step = roundStep(high - low, count);
-  const ticks = log.y ? logTicks(low, high, count, 0) : linearTicks(low, high, step);
-  const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-  context.fillStyle = colours.quiet;
-  context.textAlign = "right";
-  context.textBaseline = "middle";
-  for (const tick of ticks) {
-    const y = Math.round(plot.y(tick)) + 0.5;
-    line(plot.left, y, plot.right, y);
-    context.fillText(log.y ? threeDigits(tick) : tick.toFixed(decimals), plot.left - 8, y);
-  }
-  context.textAlign = "left";
-  context.fillText("loss (nats per token)", 0, 8);
-}
-
-function drawStepAxis() {
-  const [from, to] = plot.steps;
-  const count = Math.max(2, Math.floor((plot.right - plot.left) / 60));
-  const ticks = log.x
-    ? logTicks(from, to, count, 1)
-    : linearTicks(from, to, Math.max(1, roundStep(to - from, count)));
-  context.fillStyle = colours.quiet;
-  context.textAlign = "center";
-  context.textBaseline = "top";
-  for (const tick of ticks) {
-    const x = Math.round(plot.x(tick)) + 0.5;
-    line(x, plot.bottom, x, plot.bottom + 4);
-    const half = context.measureText(whole(tick)).width / 2;
-    context.fillText(whole(tick), Math.min(x, plot.right + MARGIN.right - half), plot.bottom + 8);
-  }
-  context.textAlign = "right";
-  context.fillText("step", plot.right, plot.bottom + 24);
-}
-
-function line(x1, y1, x2, y2) {
-  context.beginPath();
-  context.moveTo(x1, y1);
-  context.lineTo(x2, y2);
-  context.stroke();
 }
 
 function dot(x, y, radius, colour) {
@@ -696,7 +587,7 @@ function drawReferenceLines() {
   context.strokeStyle = colours.quiet;
   context.lineWidth = 1;
   context.setLineDash([4, 4]);
-  for (const { y } of references()) line(plot.left, Math.round(y) + 0.5, plot.right, Math.round(y) + 0.5);
+  for (const { y } of references()) line(context, plot.left, Math.round(y) + 0.5, plot.right, Math.round(y) + 0.5);
   context.setLineDash([]);
 }
 
@@ -730,7 +621,7 @@ function drawMark() {
   const x = Math.round(plot.x(Math.max(marked, plot.steps[0]))) + 0.5;
   context.strokeStyle = colours.train;
   context.lineWidth = 1.5;
-  line(x, plot.top, x, plot.bottom);
+  line(context, x, plot.top, x, plot.bottom);
 }
 
 function drawCrosshair() {
@@ -744,7 +635,7 @@ function drawCrosshair() {
   if (x < plot.left - 1 || x > plot.right + 1) return;
   context.strokeStyle = colours.quiet;
   context.lineWidth = 1;
-  line(Math.round(x) + 0.5, plot.top, Math.round(x) + 0.5, plot.bottom);
+  line(context, Math.round(x) + 0.5, plot.top, Math.round(x) + 0.5, plot.bottom);
   clipped(() => {
     if (drawable(trainPoint?.[LOSS])) dot(x, plot.y(trainPoint[LOSS]), 3.5, colours.train);
     for (const [column, colour] of [[LOSS, colours.val], [FIRST, colours.first]]) {

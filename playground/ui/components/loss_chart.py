@@ -105,4 +105,4 @@ def loss_chart(poll: Callable[[list], dict], figure: Callable[[list], dict], **k
     visitor wants what the run had become after this step, one of its points. Events that output to the chart
     want `show_progress="hidden"`, or Gradio fades it out for a moment.
     """
-    return component("loss_chart", TEMPLATE, "figure", server_functions=[poll, figure], **kwargs)
+    return component("loss_chart", TEMPLATE, "figure", "plot", server_functions=[poll, figure], **kwargs)

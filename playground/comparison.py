@@ -1,0 +1,143 @@
+"""Runs side by side: in which settings they differ, what they took, and how good they became.
+
+Losses in nats a token compare runs whose tokens are the same. Bits per character compare all runs on one text, whatever
+their tokens: a model that foresees longer tokens is more often surprised, and less often asked.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from playground.checkpoint import Past, TrainStep
+from playground.corpus import References
+from playground.runs import Run
+from playground.training import Trainer, get_lr
+
+FORMULA = ("=", "+", "-", "@")  # how a cell begins that spreadsheets compute
+WANTED_SIZE = "tokenizer_vocab_size"  # of the vocabulary; `vocab_size` is what came of it
+RESULTS = (
+    "n_params",
+    "step",
+    "tokens",
+    "seconds",
+    "best_loss",
+    "best_step",
+    "val_loss",
+    "bits_per_char",
+    "n_unknown",
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run among others, as it is now. Losses are in nats a token, over the validation part."""
+
+    id: str
+    name: str
+    state: str
+    settings: dict[str, object]  # by their names in the code; None for what is not known yet
+    n_params: int | None  # None before the tokenizer has been made
+    step: int
+    tokens_per_step: int
+    seconds: float  # of computing
+    best_loss: float | None  # the lowest of the curve, whose points are estimates
+    best_step: int | None
+    val_loss: float | None  # over the whole part, at the last step; None while the run goes on
+    bits_per_char: float | None  # of `val_loss`
+    bits_per_nat: float | None  # what a loss of one nat a token is in bits per character
+    n_unknown: int  # validation tokens that are not in the vocabulary
+    history: list[TrainStep] = field(repr=False)
+    evaluations: list[TrainStep] = field(repr=False)  # those steps of it that have a validation loss
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens training has seen, the same one as often as it came."""
+        return self.step * self.tokens_per_step
+
+    def to_dict(self) -> dict[str, object]:
+        """All settings and results by their names, for a table."""
+        named = {"name": self.name, "state": self.state} | self.settings
+        return named | {name: getattr(self, name) for name in RESULTS}
+
+
+def compare(runs: Iterable[Run]) -> list[Compared]:
+    """The runs as they are now, in their order."""
+    return [_compared(run) for run in runs]
+
+
+def differing(rows: Sequence[Compared]) -> list[str]:
+    """The names of the settings in which the runs differ."""
+    first = rows[0].settings if rows else {}
+    names = [n for n in first if n != WANTED_SIZE and any(row.settings[n] != first[n] for row in rows)]
+    texts = {(row.settings["text"], row.settings["text_sha256"]) for row in rows}
+    if len(texts) == len({name for name, _ in texts}):  # their names tell the texts apart
+        return [name for name in names if name != "text_sha256"]
+    return names
+
+
+def bits_per_nat(references: References | None) -> float | None:
+    """What a loss of one nat a token is in bits per character, on the validation part that these were measured on.
+
+    Where a token is two characters long, it is half of log2(e):
+
+    >>> bits_per_nat(References(4.2, 3.3, 2.5, n_tokens=50, n_chars=100)) == math.log2(math.e) / 2
+    True
+    """
+    if not references or not references.n_chars:
+        return None
+    return references.n_tokens / references.n_chars / math.log(2)
+
+
+def to_csv(rows: Sequence[Compared]) -> str:
+    """The table with all settings, a line a run. No name of a visitor's becomes a formula in a spreadsheet."""
+    lines, file = [row.to_dict() for row in rows], io.StringIO()
+    writer = csv.DictWriter(file, lines[0] if lines else [])
+    writer.writeheader()
+    writer.writerows({name: _no_formula(value) for name, value in line.items()} for line in lines)
+    return file.getvalue()
+
+
+def _no_formula(value: object) -> object:
+    """
+    >>> print(_no_formula("=1+1"), _no_formula("one+one"), _no_formula(-1))
+    '=1+1 one+one -1
+    """
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(FORMULA) else value
+
+
+def _compared(run: Run) -> Compared:
+    seen, progress = run.trainer or run.past, run.progress()
+    config, train, references = seen.config, seen.train_config, seen.references
+    evaluations = [step for step in progress.steps if step.val_loss is not None]
+    best = min(evaluations, key=lambda step: step.val_loss, default=None)
+    loss, rate = progress.final_loss, bits_per_nat(references)
+    return Compared(
+        id=run.id,
+        name=run.name,
+        state=progress.state,
+        settings=_settings(run, seen, progress.steps),
+        n_params=config.n_params if references else None,
+        step=progress.step,
+        tokens_per_step=train.batch_size * config.block_size,
+        seconds=progress.seconds,
+        best_loss=best and best.val_loss,
+        best_step=best and best.step,
+        val_loss=loss,
+        bits_per_char=None if loss is None or rate is None else loss * rate,
+        bits_per_nat=rate,
+        n_unknown=references.n_unknown if references else 0,
+        history=progress.steps,
+        evaluations=evaluations,
+    )
+
+
+def _settings(run: Run, seen: Trainer | Past, history: Sequence[TrainStep]) -> dict[str, object]:
+    """All that the run was told to do, and how large the tokenizer's vocabulary became."""
+    recipe, train = run.recipe, seen.train_config
+    wanted_size = None if recipe.tokenizer == "char" else recipe.tokenizer_vocab_size  # characters: the text decides
+    settings = run.origin | {"tokenizer": recipe.tokenizer, WANTED_SIZE: wanted_size}
+    settings |= asdict(seen.config) | asdict(train)
+    settings["learning_rate_changed"] = bool(history) and history[-1].learning_rate != get_lr(len(history), train)
+    return settings if seen.references else settings | {"vocab_size": None}  # there is no tokenizer yet
