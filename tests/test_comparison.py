@@ -49,7 +49,7 @@ def make_run(tmp_path: Path, engine: Engine, published: list[Checkpoint]) -> Cal
             (folder / PAST).write_text(json.dumps(past.to_dict()))
             record = json.loads((folder / RECORD).read_text())
             (folder / RECORD).write_text(json.dumps(record | {"state": "stopped"}))
-        return Run(folder, engine, published.append, save_seconds=60)
+        return Run(folder, engine, published.append, save_seconds=60, points_bytes=0)
 
     return make
 
