@@ -61,7 +61,7 @@ async def write(visitor: Visitor, seen: Seen, end: float) -> None:
         await visitor.click("generate")
         begun = visitor.value("generated")
         while n < length:
-            asked = [begun["sides"][0]["id"], n, length - n, begun["settings"][0]]
+            asked = [begun["id"], 0, 0, n, length - n, begun["settings"][0]]
             answer = await visitor.ask("generated", "more", asked)
             if "error" in answer:
                 raise RuntimeError(answer["error"])

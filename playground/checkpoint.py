@@ -128,6 +128,11 @@ class Checkpoint:
         return self.history[-1].step if self.history else 0
 
     @property
+    def title(self) -> str:
+        """For captions: two of one name differ by their steps."""
+        return f"{self.name}, step {self.step:,}"
+
+    @property
     def past(self) -> Past:
         return Past(**{f.name: getattr(self, f.name) for f in fields(Past)})
 

@@ -19,10 +19,13 @@ from playground.generation import (
     encode_prompt,
     next_token_probs,
 )
+from playground.heads import TOO_LARGE
 from playground.tokenizer import StreamDecoder
 
 N_ALTERNATIVES = 8
 MAX_TYPED = 200  # characters in place of a token
+BYTES_OF_A_TOKEN = 1_000  # in memory, with its alternatives
+FULL = f"A text has at most {MAX_NEW_TOKENS:,} tokens: begin a new one."
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Token:
     uncut: float  # its probability at temperature 1 with nothing cut off
     probability: float  # that it is drawn with; 0 if only a person can choose it
     chosen: bool  # by a person, not drawn
+    sampling: Sampling  # that stood when it came
     alternatives: Alternatives
 
 
@@ -53,8 +57,11 @@ class Place:
     """What could stand at one place of a text, all of it: the logits (V,) and what `sampling` makes of them."""
 
     def __init__(self, logits: Tensor, sampling: Sampling):
+        if not logits.isfinite().all():
+            raise BadInput(TOO_LARGE)
         self.probs = next_token_probs(logits, sampling)  # (V,)
         self.uncut = next_token_probs(logits, Sampling()).numpy()  # (V,)
+        self.sampling = sampling
         self.order = np.argsort(-logits.numpy(), kind="stable")  # (V,) the likeliest first; of equal ones the lower id
         warm = Sampling(sampling.temperature)
         self.before_cuts = self.probs if sampling == warm else next_token_probs(logits, warm)  # (V,)
@@ -64,7 +71,7 @@ class Place:
 
     @property
     def alternatives(self) -> Alternatives:
-        ids, probs = self.order[:N_ALTERNATIVES], self.probs.numpy()
+        ids, probs = self.order[:N_ALTERNATIVES].copy(), self.probs.numpy()  # a view would keep all V of them
         lost = self.before_cuts.numpy()[probs == 0].sum()
         return Alternatives(ids, self.uncut[ids], probs[ids], int(np.count_nonzero(probs)), float(lost))
 
@@ -80,14 +87,14 @@ class Writer:
         check_seed(seed)
         self.checkpoint, self.seed, self.lock = checkpoint, int(seed), threading.Lock()
         self.tokens: list[Token] = []
+        self.edition = 0  # another after each change that a person makes
         self._prompt = encode_prompt(checkpoint.tokenizer, prompt)
         self._begin()
 
     @property
     def nbytes(self) -> int:
-        """What it keeps in memory: keys, values, and the model, which may be in nobody's list any more."""
-        weights = sum(weight.nbytes for weight in self.checkpoint.weights.values())
-        return weights + self._so_far.reader.cache.nbytes
+        """What it may keep in memory beside its model: keys, values and all the tokens that it can get."""
+        return self._so_far.reader.cache.nbytes + MAX_NEW_TOKENS * BYTES_OF_A_TOKEN
 
     @property
     def room(self) -> int:
@@ -103,8 +110,11 @@ class Writer:
         """Puts tokens at a place, counted from 0 after the prompt, instead of all that stands from there on."""
         if not 0 <= place <= len(self.tokens):
             raise BadInput("The text has no such token: choose one of those that are there.")
+        if place + len(ids) > MAX_NEW_TOKENS:
+            raise BadInput(FULL)
         if not ids or not all(0 <= i < self.checkpoint.config.vocab_size for i in ids):
             raise BadInput("The model has no such token: choose one of the list.")
+        self.edition += 1
         in_the_middle = place < len(self.tokens)
         if in_the_middle:
             del self.tokens[place:]
@@ -113,6 +123,10 @@ class Writer:
         if in_the_middle:
             self._begin()
         return chosen
+
+    def agreed(self, edition: int, cursor: int) -> int:
+        """Up to which token a page has what stands here, if it has so many of an edition. An answer may get lost."""
+        return cursor if edition == self.edition and 0 <= cursor <= len(self.tokens) else 0
 
     def encode(self, typed: str) -> list[int]:
         """The ids of what a person types in place of a token. Raises `BadInput` for what the model does not know."""
@@ -141,9 +155,9 @@ class Writer:
 
     def _take(self, id: int, place: Place, chosen: bool) -> Token:
         if not self.room:
-            raise BadInput(f"The text has {MAX_NEW_TOKENS:,} tokens, as many as it may: begin a new one.")
+            raise BadInput(FULL)
         uncut, probability = float(place.uncut[id]), place.probs[id].item()
         text, rank = self._decoder.push(id), place.rank(id)
-        self.tokens.append(Token(id, text, rank, uncut, probability, chosen, place.alternatives))
+        self.tokens.append(Token(id, text, rank, uncut, probability, chosen, place.sampling, place.alternatives))
         self._so_far.take(id)
         return self.tokens[-1]

@@ -515,7 +515,7 @@ def test_what_the_page_itself_sends_succeeds(server, strike, attacked):
         assert strike(event["id"], lawful(server, event, attacked.key))[0], name
     sent = [attacked.key, "the goose", 5, 0, True, attacked.workspace.current.name, 0.8, 0, 1, 1.2, 3, 0.5]
     succeeded, begun = strike(server.named("compose")["id"], sent)
-    assert succeeded and len(begun[0]["sides"]) == 2
+    assert succeeded and len(begun[0]["titles"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -543,7 +543,7 @@ def test_what_cannot_be_sent_back_is_replaced(server, strike, attacked):
     """JSON as the server writes it holds no half of a character and no number beyond 64 bits."""
     sent = [attacked.key, "the \ud800", 2, 0, False, None, 0.8, 0, 1, 0.8, 0, 1]
     succeeded, begun = strike(server.named("compose")["id"], sent)
-    assert succeeded and begun[0]["prompt"] == "the \ufffd" and len(begun[0]["sides"]) == 1
+    assert succeeded and begun[0]["prompt"] == "the \ufffd" and len(begun[0]["titles"]) == 1
     for top_k in (10**30, -(10**30), None):
         succeeded, bars = strike(server.named("follow")["id"], [attacked.key, "the \ud800", 0.8, top_k, 1])
         assert succeeded and bars[0]["prompt"] == "the \ufffd" and 0 <= bars[0]["top_k"] < 100
@@ -585,6 +585,7 @@ def test_any_call_of_a_server_function_is_answered_with_data(server, attacked, i
     lawful_ones = [
         [attacked.key, "past:0", 0],
         ["id", 0, 0],
+        ["id", 0, 0, 0, 1, [1, 0, 1]],
         ["id"],
         [["id", 0, 0], "png"],
         [[attacked.key, "Verses"], "-"],

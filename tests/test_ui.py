@@ -356,7 +356,7 @@ def writing(site, tiny_checkpoint):
     """The server functions of a text, and the name under which it is kept."""
     kept = Kept(10**9, generate.NOT_KEPT)
     functions = {function.__name__: function for function in generate._writing(site, kept)}
-    return functions, kept.add(Writer(tiny_checkpoint, "the", 0))
+    return functions, kept.add(generate.Texts([Writer(tiny_checkpoint, "the", 0)]))
 
 
 def test_tokens_are_given_again_to_a_page_that_has_not_got_them(writing, tiny_checkpoint):
@@ -364,10 +364,28 @@ def test_tokens_are_given_again_to_a_page_that_has_not_got_them(writing, tiny_ch
     ids = [step.id for step in stream_generate(tiny_checkpoint, "the", 12, Sampling(0.8), 0)]
     more, got = functions["more"], []
     while len(got) < 12:
-        got += more([key, len(got), 12 - len(got), [0.8, 0, 1]])["tokens"]
+        got += more([key, 0, 0, len(got), 12 - len(got), [0.8, 0, 1]])["tokens"]
     assert [token["id"] for token in got] == ids
-    assert more([key, 5, 3, [0.8, 0, 1]])["tokens"] == got[5:]  # and nothing more is written
-    assert more([key, 12, 0, [0.8, 0, 1]])["tokens"] == more([key, 12, -4, [0.8, 0, 1]])["tokens"] == []
+    assert more([key, 0, 0, 5, 3, [0.8, 0, 1]])["tokens"] == got[5:]  # and nothing more is written
+    assert more([key, 0, 0, 12, 0, [0.8, 0, 1]])["tokens"] == more([key, 0, 0, 12, -4, [0.8, 0, 1]])["tokens"] == []
+
+
+def test_a_page_that_missed_a_choice_gets_the_whole_text_and_changes_nothing(writing):
+    functions, key = writing
+    settings, chosen = [0.8, 0, 1], 3
+    drawn = len(functions["more"]([key, 0, 0, 0, 12, settings])["tokens"])
+    answer = functions["choose"]([key, 0, 0, 2, chosen, settings])
+    assert (answer["edition"], answer["place"], [t["id"] for t in answer["tokens"]]) == (1, 2, [chosen])
+    for name, more in (("choose", chosen), ("put", "t"), ("more", 5)):
+        again = functions[name]([key, 0, 0, 2, more, settings])
+        assert (again["edition"], again["place"], len(again["tokens"])) == (1, 0, 3) and drawn > 3
+    assert functions["choose"]([key, 0, 1, 3, chosen, settings])["edition"] == 2
+
+
+def test_two_sides_of_one_model_are_kept_with_its_weights_once(tiny_checkpoint):
+    weights = sum(weight.nbytes for weight in tiny_checkpoint.weights.values())
+    one, two = (generate.Texts([Writer(tiny_checkpoint, "the", 0)] * n).nbytes for n in (1, 2))
+    assert one > weights and two - weights == 2 * (one - weights)
 
 
 @pytest.mark.parametrize(
@@ -376,26 +394,28 @@ def test_tokens_are_given_again_to_a_page_that_has_not_got_them(writing, tiny_ch
 def test_no_text_goes_on_with_settings_that_are_none(writing, settings):
     functions, key = writing
     for name, more in (("more", 1), ("choose", 0), ("put", "t")):
-        assert functions[name]([key, 0, more, settings])["error"].endswith(".")
-    assert functions["more"]([key, 0, 0, [1, 0, 1]])["tokens"] == []
+        assert functions[name]([key, 0, 0, 0, more, settings])["error"].endswith(".")
+    assert functions["more"]([key, 0, 0, 0, 0, [1, 0, 1]])["tokens"] == []
 
 
 def test_what_a_forger_asks_of_a_text_is_refused(writing):
     functions, key = writing
     settings = [1, 0, 1]
     for name, sent in (
-        ("more", ["nobody's", 0, 1, settings]),
-        ("choose", [key, 1, 0, settings]),
-        ("choose", [key, 0, -1, settings]),
-        ("choose", [key, 0, 10**30, settings]),
-        ("put", [key, 0, "\ud800Ω", settings]),
-        ("put", [key, 0, "t" * 10**6, settings]),
-        ("put", [key, 0, 5, settings]),
-        ("more", [key, True, 1, settings]),
+        ("more", ["nobody's", 0, 0, 0, 1, settings]),
+        ("more", [key, 1, 0, 0, 1, settings]),
+        ("more", [key, -1, 0, 0, 1, settings]),
+        ("choose", [key, 0, 0, 1, 0, settings]),
+        ("choose", [key, 0, 0, 0, -1, settings]),
+        ("choose", [key, 0, 0, 0, 10**30, settings]),
+        ("put", [key, 0, 0, 0, "\ud800Ω", settings]),
+        ("put", [key, 0, 0, 0, "t" * 10**6, settings]),
+        ("put", [key, 0, 0, 0, 5, settings]),
+        ("more", [key, 0, 0, True, 1, settings]),
     ):
         assert functions[name](sent)["error"].endswith((".", "reload it."))
-    assert functions["more"]([key, 0, 0, settings])["tokens"] == []
-    assert len(functions["more"]([key, 0, 10**30, settings])["tokens"]) > 0  # as many as a moment allows
+    assert functions["more"]([key, 0, 0, 0, 0, settings])["tokens"] == []
+    assert len(functions["more"]([key, 0, 10**30, 0, 10**30, settings])["tokens"]) > 0  # as many as a moment allows
 
 
 # --- A head's life ----------------------------------------------------------------------------------------------------

@@ -136,3 +136,40 @@ def test_a_text_has_an_end():
 def test_a_seed_must_be_one(seed):
     with pytest.raises(BadInput, match="seed"):
         Writer(random_checkpoint(CharTokenizer.train(TEXT)), "to", seed)
+
+
+def test_a_choice_for_which_there_is_no_room_changes_nothing():
+    writer = Writer(checkpoint_with_logits([0.0, 1.0], CharTokenizer.train("a")), "a", seed=0)
+    for _ in range(MAX_NEW_TOKENS):
+        writer.draw(Sampling(0))
+    before = list(writer.tokens)
+    with pytest.raises(BadInput, match="begin a new one"):
+        writer.choose(MAX_NEW_TOKENS - 1, [0, 0], Sampling(0))
+    assert writer.tokens == before and writer.edition == 0
+
+
+def test_a_page_is_given_all_that_it_may_have_missed():
+    writer = written(random_checkpoint(CharTokenizer.train(TEXT)), 5)
+    assert [writer.agreed(0, cursor) for cursor in (0, 3, 5, 6, -1)] == [0, 3, 5, 0, 0]
+    writer.choose(2, [1], SAMPLING)
+    assert (writer.agreed(0, 2), writer.agreed(1, 3), writer.agreed(1, 4)) == (0, 3, 0)
+
+
+def test_a_token_keeps_no_more_than_what_it_shows(checkpoint):
+    for token in written(checkpoint, 3).tokens:
+        kept = (token.alternatives.ids, token.alternatives.uncut, token.alternatives.probs)
+        assert all(array.base is None for array in kept)
+
+
+def test_each_token_knows_the_settings_that_it_was_drawn_with(checkpoint):
+    writer = written(checkpoint, 2)
+    writer.draw(Sampling(0))
+    assert [token.sampling for token in writer.tokens] == [SAMPLING, SAMPLING, Sampling(0)]
+
+
+@pytest.mark.parametrize("temperature", [0, 0.8])
+@pytest.mark.parametrize("logit", [math.inf, math.nan])
+def test_a_model_with_numbers_beyond_all_bounds_is_told_of(logit, temperature):
+    writer = Writer(checkpoint_with_logits([0.0, logit], CharTokenizer.train("a")), "a", seed=0)
+    with pytest.raises(BadInput, match="too large"):
+        writer.draw(Sampling(temperature))

@@ -48,7 +48,7 @@ def build(site: Site) -> Tab:
         """What `shown` shows. Each part is told whose page it is on, and which trace, model and head to look at; a link
         to it can name the model only if everybody has it.
         """
-        inspection, caption = inspect(checkpoint, prompt), f"{checkpoint.name}, step {checkpoint.step:,}"
+        inspection, caption = inspect(checkpoint, prompt), checkpoint.title
         prompt = without_surrogates(prompt)  # which no answer could carry
         trace = inspections.add(Shown(f"{caption}, “{shortened(prompt)}”", weakref.ref(checkpoint), inspection))
         shipped = checkpoint.name if site.workspace(key).ships(checkpoint) else None

@@ -82,7 +82,7 @@ def build(site: Site) -> Tab:
     def updates(workspace: Workspace, source: str, own: str) -> Iterator[tuple]:
         checkpoint = workspace.current
         text, learned_from = _text(workspace, checkpoint, source, own), workspace.text_of(checkpoint)
-        title = f"{checkpoint.name}, step {checkpoint.step:,}, on {text.name}"
+        title = f"{checkpoint.title}, on {text.name}"
         with site.visit():
             evaluator = Evaluator(checkpoint, text.text)
         parts = evaluator.parts()
@@ -214,7 +214,7 @@ def _on_its_way(site: Site) -> tuple[Callable, Callable]:
         life, token_text = checkpoint.life, checkpoint.tokenizer.token_text
         if not 0 <= at < len(life.steps):
             raise BadInput("The model has no such snapshot: choose one with the slider.")
-        texts, caption = [token_text(id) for id in life.passage], f"{checkpoint.name}, step {checkpoint.step:,}"
+        texts, caption = [token_text(id) for id in life.passage], checkpoint.title
         return pack_figure("passage", kind, lambda figures: figures.passage_figure(life, at, texts, caption))
 
     return passage, figure

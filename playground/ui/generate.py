@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import gradio as gr
 import numpy as np
@@ -30,15 +30,34 @@ NO_SETTINGS = "The page asked for a text with no settings: reload it."
 _sequence = itertools.count(1)
 
 
+@dataclass(frozen=True)
+class Texts:
+    """What a page has written at a time: one text, or two beside each other."""
+
+    writers: list[Writer]
+
+    @property
+    def nbytes(self) -> int:
+        """With the models, which may be in nobody's list any more; two settings of one are one."""
+        models = {writer.checkpoint for writer in self.writers}
+        weights = sum(weight.nbytes for model in models for weight in model.weights.values())
+        return weights + sum(writer.nbytes for writer in self.writers)
+
+    def writer(self, side: int) -> Writer:
+        if not 0 <= side < len(self.writers):
+            raise BadInput(NO_SETTINGS)
+        return self.writers[side]
+
+
 def build(site: Site) -> Tab:
-    writers: Kept[Writer] = Kept(MAX_KEPT_BYTES, NOT_KEPT)
+    texts: Kept[Texts] = Kept(MAX_KEPT_BYTES, NOT_KEPT)
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             prompt = gr.Textbox(label="Prompt", lines=2, max_lines=6, elem_id="prompt")
             with gr.Row():
                 write = gr.Button("Generate", variant="primary", elem_id="generate", min_width=120)
                 step = gr.Button("Step by step", elem_id="step-by-step", min_width=120)
-            output = writing_view(*_writing(site, writers), elem_id="generated")
+            output = writing_view(*_writing(site, texts), elem_id="generated")
         with gr.Column(scale=2, min_width=320):
             own = _sampling_controls()
             with gr.Row():
@@ -49,7 +68,7 @@ def build(site: Site) -> Tab:
             beside = gr.Checkbox(label="Write a second text beside it", elem_id="beside")
             with gr.Column(visible=False) as second:
                 other = gr.Dropdown(label="Its model", info="prompt and seed are the same", elem_id="second-model")
-                others = _sampling_controls("second-")
+                others = _sampling_controls("second-", temperature=1.2)  # or it would be the same text
             gr.Markdown("**The next token after the prompt**")
             bars = next_token(_figure(site), elem_id="next-token")
     beside.change(lambda on: gr.update(visible=on), beside, second, queue=False, **QUIET)
@@ -68,14 +87,15 @@ def build(site: Site) -> Tab:
             for model, values in zip(models, sides, strict=False):
                 _sampling(model, values)
             with site.visit():
-                made = [Writer(model, prompt, seed) for model in models]
+                made = Texts([Writer(model, prompt, seed) for model in models])
             return {
                 "seq": next(_sequence),
+                "id": texts.add(made),
                 "prompt": without_surrogates(prompt),
                 "seed": int(seed),
                 "length": int(length),
                 "write": at_once,
-                "sides": [{"id": writers.add(writer), "title": _title(writer.checkpoint)} for writer in made],
+                "titles": [model.title for model in models],
                 "settings": sides,
             }
 
@@ -103,59 +123,62 @@ def build(site: Site) -> Tab:
     return Tab([site.visitor, prompt, other, *own], [prompt, other, bars], show)
 
 
-def _sampling_controls(prefix: str = "") -> list[gr.components.Component]:
+def _sampling_controls(prefix: str = "", temperature: float = 0.8) -> list[gr.components.Component]:
     """Temperature, top-k and top-p, as they stand in `Sampling`."""
     hint = "0 always takes the likeliest"
-    temperature = gr.Slider(0, 2, 0.8, step=0.05, label="Temperature", info=hint, elem_id=f"{prefix}temperature")
+    heat = gr.Slider(0, 2, temperature, step=0.05, label="Temperature", info=hint, elem_id=f"{prefix}temperature")
     hint = "only the likeliest that reach this; 1 is off"
     top_p = gr.Slider(0.01, 1, 1, step=0.01, label="Top-p", info=hint, elem_id=f"{prefix}top-p")
     top_k = gr.Number(0, label="Top-k", precision=0, info="0 is off", elem_id=f"{prefix}top-k", min_width=90)
-    return [temperature, top_k, top_p]
+    return [heat, top_k, top_p]
 
 
 def _sampling(checkpoint: Checkpoint, values: list) -> Sampling:
     """Of what a page sends. Raises `BadInput` for settings that no distribution can follow."""
-    if len(values) != len(fields(Sampling)):
-        raise BadInput(NO_SETTINGS)
-    sampling = Sampling(*values)
+    sampling = _sampling_of(values)
     sampling.validate(checkpoint.config.vocab_size)
     return sampling
 
 
-def _title(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.name}, step {checkpoint.step:,}"
+def _sampling_of(values: list) -> Sampling:
+    if len(values) != len(fields(Sampling)):
+        raise BadInput(NO_SETTINGS)
+    return Sampling(*values)
 
 
-def _writing(site: Site, writers: Kept[Writer]) -> tuple[Callable, Callable, Callable]:
-    """What the page asks of a text in the making."""
+def _writing(site: Site, texts: Kept[Texts]) -> tuple[Callable, Callable, Callable]:
+    """What the page asks of a text in the making. Where an answer was lost, it gets that instead of what it asks."""
 
     def packed(writer: Writer, place: int, sampling: Sampling) -> dict:
         token_text = writer.checkpoint.tokenizer.token_text
-        return pack_tokens(writer.tokens[place:], writer.ahead(sampling), token_text)
+        return pack_tokens(writer.edition, place, writer.tokens[place:], writer.ahead(sampling), token_text)
 
-    @answer(str, int, int, list)
-    def more(key, cursor, count, settings):
-        writer = writers.get(key)
+    @answer(str, int, int, int, int, list)
+    def more(key, side, edition, cursor, count, settings):
+        writer = texts.get(key).writer(side)
         sampling = _sampling(writer.checkpoint, settings)
         with writer.lock:
-            if cursor == len(writer.tokens):  # else an answer was lost, and is given again
+            agreed = writer.agreed(edition, cursor)
+            if agreed == len(writer.tokens):
                 site.burst((writer.draw(sampling) for _ in range(min(count, writer.room or 1))), BURST_SECONDS)
-            return packed(writer, max(0, cursor), sampling)
+            return packed(writer, agreed, sampling)
 
-    def changed(writer: Writer, place: int, ids: list[int], settings: list) -> dict:
+    def changed(writer: Writer, edition: int, place: int, ids: list[int], settings: list) -> dict:
         sampling = _sampling(writer.checkpoint, settings)
         with writer.lock, site.visit():
+            if edition != writer.edition:
+                return packed(writer, 0, sampling)
             writer.choose(place, ids, sampling)
             return packed(writer, place, sampling)
 
-    @answer(str, int, int, list)
-    def choose(key, place, token, settings):
-        return changed(writers.get(key), place, [token], settings)
+    @answer(str, int, int, int, int, list)
+    def choose(key, side, edition, place, token, settings):
+        return changed(texts.get(key).writer(side), edition, place, [token], settings)
 
-    @answer(str, int, str, list)
-    def put(key, place, typed, settings):
-        writer = writers.get(key)
-        return changed(writer, place, writer.encode(without_surrogates(typed)), settings)
+    @answer(str, int, int, int, str, list)
+    def put(key, side, edition, place, typed, settings):
+        writer = texts.get(key).writer(side)
+        return changed(writer, edition, place, writer.encode(without_surrogates(typed)), settings)
 
     return more, choose, put
 
@@ -177,10 +200,8 @@ def _distribution(
 def _figure(site: Site):
     @answer(str, str, list, str)
     def figure(key, prompt, settings, kind):
-        if len(settings) != len(fields(Sampling)):
-            raise BadInput("The page asked for a figure of nothing: reload it.")
-        checkpoint, sampling = site.workspace(key).current, Sampling(*settings)
-        vocab_size = checkpoint.config.vocab_size
+        checkpoint = site.workspace(key).current
+        sampling, vocab_size = _sampling_of(settings), checkpoint.config.vocab_size
         if is_whole(sampling.top_k):  # as for the bars: beyond the vocabulary nothing is cut
             sampling = replace(sampling, top_k=max(0, min(sampling.top_k, vocab_size)))
         sampling.validate(vocab_size)
@@ -190,7 +211,7 @@ def _figure(site: Site):
         likeliest = np.argsort(-uncut, kind="stable")[:ROWS]
         texts = [checkpoint.tokenizer.token_text(int(i)) for i in likeliest]
         cuts = f"temperature {sampling.temperature:g}, top-k {sampling.top_k:g}, top-p {sampling.top_p:g}"
-        caption = f"{checkpoint.name}, step {checkpoint.step:,}, “{shortened(prompt)}”\n{cuts}"
+        caption = f"{checkpoint.title}, “{shortened(prompt)}”\n{cuts}"
         return pack_figure(
             "next-token",
             kind,

@@ -125,7 +125,7 @@ def build(site: Site, library: Library) -> list[gr.HTML]:
 
 
 def _about(checkpoint: Checkpoint, prompt: str) -> str:
-    return f"{checkpoint.name}, step {checkpoint.step:,}, after “{shortened(prompt)}”"
+    return f"{checkpoint.title}, after “{shortened(prompt)}”"
 
 
 def _bursts(

@@ -172,6 +172,8 @@ class Visitor:
     def download_checkpoint(self) -> tuple[bytes, Checkpoint]:
         """The checkpoint in use, as its file and as Python reads it."""
         self.open("Checkpoints")
+        name = self.at("model-in-use").locator("dd").first.text_content()
+        expect(self.at("checkpoint-facts")).to_contain_text(name)  # the tab follows a moment after the page's head
         _, data = self.download("download", "Download this checkpoint")
         return data, from_bytes(data)
 

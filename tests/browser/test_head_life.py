@@ -53,6 +53,7 @@ def test_a_run_is_watched_while_it_goes_on(visitor, small_text):
     visitor.start()
     expect(visitor.own("life").locator(".hl-tokens")).to_have_text("the·goose")
     visitor.expect_state("finished")
+    visitor.expect_model("The pasted text")
     steps = snapshot_steps(STEPS, TOKENS)
     expect(visitor.own("life")).to_have_attribute("data-snapshots", str(len(steps)))
     _, checkpoint = visitor.download_checkpoint()

@@ -1,5 +1,6 @@
 // Texts as models write them: see writing_view.py for the value and what the server sends. The page asks for the tokens
-// a few at a time, so that to stop is not to ask for more, and an answer that was lost is asked for again.
+// a few at a time, so that to stop is not to ask for more. It says which edition of the text it has and how much of it,
+// so that it gets with the next answer what was in one that was lost.
 
 const KEPT_UNDER = "transformer-playground-texts";
 const MOST_KEPT = 40; // texts of the history
@@ -7,22 +8,28 @@ const MOST_CHARACTERS = 400_000; // of it, which the browser has room for
 
 const find = (selector) => element.querySelector(selector);
 const tokens = (n) => `${n.toLocaleString("en")} token${n === 1 ? "" : "s"}`;
+const ROWS = 4; // of the first of the two tables
 const END = Infinity; // the place after a text's last token, wherever that is
-const state = { seq: null, sides: [], held: null, lit: null, writing: false };
+const state = { seq: null, id: null, sides: [], held: null, shown: null, writing: false }; // held, shown: {side, i}
 
 // ---- A text ----
 
-// A side is {i, id, title, prompt, seed, settings, tokens, ahead, key, changed, about (its node), text (likewise)}.
-function build(value) {
+// A side is {i, title, prompt, seed, settings, tokens, edition, ahead, asked, requests, key, about, text, list}: its
+// settings are those of what is written next, `ahead` is for those that were `asked` for, and the last three are nodes.
+function build({ seq, id, prompt, seed, titles }) {
   if (state.writing) rememberAll();
-  element.dataset.seq = state.seq = value.seq;
-  const fresh = { prompt: value.prompt, seed: value.seed, ahead: null, changed: false };
-  state.sides = value.sides.map((side, i) => ({ ...side, ...fresh, i, tokens: [], key: newKey() }));
+  element.dataset.seq = state.seq = seq;
+  Object.assign(state, { id, shown: null });
+  const fresh = { prompt, seed, edition: 0, ahead: null, asked: null, requests: 0 };
+  state.sides = titles.map((title, i) => ({ i, title, ...fresh, tokens: [], key: newKey() }));
   find(".wr-sides").replaceChildren(...state.sides.map(sideNode));
   find(".wr-place").hidden = false;
-  for (const side of state.sides) caretOf(side).tabIndex = 0;
-  hold(state.sides[0], END);
+  for (const side of state.sides) {
+    side.text.scrollTop = side.text.scrollHeight; // of a long prompt the end, where the text goes on
+  }
+  hold({ side: state.sides[0], i: END });
   setWriting(false);
+  say("");
 }
 
 function sideNode(side) {
@@ -32,11 +39,14 @@ function sideNode(side) {
   copy.addEventListener("click", () => copyText(copy, written(side)));
   side.about = make("span");
   head.append(side.about, copy);
+  side.list = make("span");
+  side.list.setAttribute("role", "listbox");
+  side.list.ariaLabel = `What ${side.title} writes, token by token`;
+  side.list.dataset.side = side.i;
+  side.list.append(tokenNode("wr-caret", "", "What comes next", END));
+  caretOf(side).tabIndex = 0;
   side.text = make("div", "wr-text look-text");
-  side.text.setAttribute("role", "listbox");
-  side.text.ariaLabel = `What ${side.title} writes, token by token`;
-  side.text.dataset.side = side.i;
-  side.text.append(make("span", "wr-prompt", side.prompt), tokenNode("wr-caret", "", "What comes next", END));
+  side.text.append(make("span", "wr-prompt", side.prompt), side.list);
   node.append(head, side.text);
   return node;
 }
@@ -44,40 +54,61 @@ function sideNode(side) {
 function tokenNode(kind, text, name, i) {
   const node = make("bdi", `wr-token ${kind}`, text);
   node.setAttribute("role", "option");
-  if (!text) node.ariaLabel = name;
+  if (!text.trim()) node.ariaLabel = visible(name);
   node.ariaSelected = "false";
   node.tabIndex = -1;
   node.dataset.i = i;
   return node;
 }
 
-const caretOf = (side) => side.text.lastElementChild;
-const nodeOf = (side, i) => side.text.children[Math.min(i, side.tokens.length) + 1]; // after the prompt
+const caretOf = (side) => side.list.lastElementChild;
+const nodeOf = ({ side, i }) => side.list.children[Math.min(i, side.tokens.length)];
 const written = (side) => side.prompt + side.tokens.map((token) => token.text).join("");
 
 // What the server says stands from a place on.
-function take(side, place, answer) {
+function take(side, { edition, place, tokens, ahead }) {
+  if (place < side.tokens.length) side.key = newKey(); // the text as it was stays in the history
   while (side.tokens.length > place) {
     side.tokens.pop();
     caretOf(side).previousElementSibling.remove();
   }
+  if (!side.list.querySelector("[tabindex='0']")) caretOf(side).tabIndex = 0;
   const atEnd = side.text.scrollHeight - side.text.scrollTop - side.text.clientHeight < 40;
-  caretOf(side).before(...answer.tokens.map((token, k) => tokenNode(kindOf(token), token.text, token.name, place + k)));
-  side.tokens.push(...answer.tokens);
-  side.ahead = answer.ahead;
+  caretOf(side).before(...tokens.map((token, k) => writtenNode(token, place + k)));
+  side.tokens.push(...tokens);
+  Object.assign(side, { edition, ahead });
   if (atEnd) side.text.scrollTop = side.text.scrollHeight;
   showAbout(side);
 }
 
-function kindOf({ chosen, text }) {
+function writtenNode({ text, name, chosen, uncut }, i) {
   const kinds = { "wr-chosen": chosen, "wr-line": text.includes("\n"), "wr-part": !text };
-  return Object.keys(kinds).filter((kind) => kinds[kind]).join(" ");
+  const node = tokenNode(Object.keys(kinds).filter((kind) => kinds[kind]).join(" "), text, name, i);
+  node.style.setProperty("--p", uncut);
+  return node;
 }
 
 function showAbout(side) {
   const number = state.sides.length > 1 ? `${side.i + 1} · ` : "";
-  const figures = ` · ${settingsLine(side.settings)} · ${tokens(side.tokens.length)}`;
-  side.about.replaceChildren(make("b", "", number + side.title), figures);
+  side.about.replaceChildren(make("b", "", number + side.title), ` · ${drawnWith(side)} · ${tokens(side.tokens.length)}`);
+}
+
+// The settings that a text was written with, which may have changed on the way.
+function drawnWith(side) {
+  const [first, second] = stretches(side);
+  return settingsLine(first?.settings ?? side.settings) + (second ? " at first, changed on the way" : "");
+}
+
+const stretchLine = ({ settings, n }, i, all) => settingsLine(settings) + (all.length > 1 ? ` (${tokens(n)})` : "");
+
+// How many tokens in turn have the same settings.
+function stretches(side) {
+  const found = [];
+  for (const { settings } of side.tokens) {
+    if (String(found.at(-1)?.settings) !== String(settings)) found.push({ settings, n: 0 });
+    found.at(-1).n++;
+  }
+  return found;
 }
 
 const settingsLine = ([temperature, k, p]) =>
@@ -85,27 +116,37 @@ const settingsLine = ([temperature, k, p]) =>
 
 // ---- Writing on ----
 
-// Asks the server about one side, and shows what it says from a place on; false if it had nothing.
-async function consult(side, place, call) {
+// Asks the server about one side, and shows what it says; false if it had nothing. Only the last question's answer
+// counts.
+async function consult(side, call) {
   const { seq } = state;
-  const answer = await ask(call);
-  if (seq !== state.seq) return false;
+  const request = ++side.requests;
+  side.asked = side.settings;
+  const answer = await ask(() => call([state.id, side.i, side.edition]));
+  if (seq !== state.seq || request !== side.requests) return false;
   if (answer.error) {
     say(answer.error);
     return false;
   }
-  take(side, place, answer);
+  take(side, answer);
   return true;
 }
 
 const pull = (side, count) =>
-  consult(side, side.tokens.length, () => server.more([side.id, side.tokens.length, count, side.settings]));
+  consult(side, (which) => server.more([...which, side.tokens.length, count, side.settings]));
 
 async function writeTo(side, goal) {
   while (state.writing && side.tokens.length < goal) {
     const before = side.tokens.length;
     if (!(await pull(side, goal - before)) || side.tokens.length === before) return;
   }
+}
+
+// What comes next, by settings that have changed meanwhile.
+async function lookAhead() {
+  const changed = state.sides.filter((side) => side.asked !== side.settings);
+  await Promise.all(changed.map((side) => pull(side, 0)));
+  show(state.shown);
 }
 
 // Has the sides write until each has so many tokens: together, each as fast as its model is.
@@ -119,14 +160,16 @@ async function write(goals, done = () => "Written.") {
   setWriting(false);
   if (!find(".wr-state").textContent) say(stopped ? "Stopped." : done());
   rememberAll();
+  await lookAhead();
 }
 
+// What waits is not `disabled`: a button that is would lose the keyboard.
 function setWriting(on) {
   state.writing = on;
-  find(".wr-stop").disabled = !on;
-  for (const button of element.querySelectorAll(".wr-one, .wr-on, .wr-type button")) button.disabled = on;
+  find(".wr-stop").ariaDisabled = !on;
+  for (const button of element.querySelectorAll(".wr-one, .wr-on, .wr-place button")) button.ariaDisabled = on;
   element.dataset.writing = on;
-  tell(state.held.side, state.held.i);
+  show(state.shown);
 }
 
 const say = (sentence) => (find(".wr-state").textContent = sentence);
@@ -136,7 +179,7 @@ const length = () => props.value.length;
 const goOn = (side) => (side.tokens.length < length() ? length() : side.tokens.length + length());
 
 async function oneToken() {
-  hold(state.held.side, END);
+  hold({ side: state.held.side, i: END });
   await write(new Map(state.sides.map((side) => [side, side.tokens.length + 1])), lastDrawn);
 }
 
@@ -145,59 +188,78 @@ function lastDrawn() {
   return `Drawn: ${drawn.join("; ")}.`;
 }
 
-// Puts another token at a place. In the middle of a text it is gone on with from there, to where it had been.
-async function change(call) {
-  const { side } = state.held;
+// Puts another token at a place; `call` gets the side and it. In the middle of a text it is gone on with from there, to
+// where it had been. Returns whether it stands there.
+async function change({ side, i }, call) {
+  const { seq } = state;
   const before = side.tokens.length;
-  const i = Math.min(state.held.i, before);
+  const place = Math.min(i, before);
   say("");
-  if (i < before) side.key = newKey(); // the text as it was stays in the history
-  if (!(await consult(side, i, () => call(side, i)))) return;
-  hold(side, i < before ? i : END);
-  if (i < before) await write(new Map([[side, before]]));
+  setWriting(true);
+  const done = await consult(side, (which) => call([...which, place]));
+  if (seq !== state.seq) return false;
+  setWriting(false);
+  if (!done) return false;
+  hold({ side, i: place < before ? place : END });
+  if (place < before) await write(new Map([[side, before]]));
   else rememberAll();
+  return true;
 }
 
 // ---- One place ----
 
 // What is held stays in view when the pointer leaves the text.
-function hold(side, i) {
-  const before = state.held && nodeOf(state.held.side, state.held.i);
-  before?.classList.remove("wr-held");
-  for (const node of side.text.querySelectorAll("[tabindex='0']")) node.tabIndex = -1; // a text is one stop of Tab
-  state.held = { side, i };
-  nodeOf(side, i).tabIndex = 0;
-  nodeOf(side, i).classList.add("wr-held");
-  tell(side, i);
+function hold(place) {
+  if (state.held) {
+    nodeOf(state.held).classList.remove("wr-held");
+    nodeOf(state.held).ariaSelected = "false";
+  }
+  for (const node of place.side.list.querySelectorAll("[tabindex='0']")) node.tabIndex = -1; // one stop of Tab
+  state.held = place;
+  nodeOf(place).tabIndex = 0;
+  nodeOf(place).classList.add("wr-held");
+  nodeOf(place).ariaSelected = "true";
+  show(place);
 }
 
-function tell(side, i) {
+// What the panel says is of this place, and so is what its buttons do.
+function show(place) {
+  const { side, i } = (state.shown = place);
   const token = side.tokens[i];
-  const place = token ?? side.ahead;
-  light(nodeOf(side, i));
+  const found = token ?? side.ahead;
+  const settings = token?.settings ?? side.settings;
+  light(nodeOf(place));
   Object.assign(element.dataset, { side: side.i, place: Math.min(i, side.tokens.length) });
-  find(".wr-place tbody").replaceChildren(...(place ? rowsOf(place, token, side) : []));
+  showRows(found ? rowsOf(found, token, settings) : []);
   const where = state.sides.length > 1 ? `Text ${side.i + 1}: ` : "";
   find(".wr-told").replaceChildren(where, ...(token ? aboutToken(token) : ["What comes next?"]));
-  if (place) find(".wr-told").append(" ", cutLine(place, side));
+  if (found) find(".wr-told").append(" ", cutLine(found, settings));
 }
 
 function light(node) {
-  if (state.lit) state.lit.ariaSelected = "false";
-  state.lit?.classList.remove("wr-lit");
-  state.lit = node;
-  node.ariaSelected = "true";
+  element.querySelector(".wr-lit")?.classList.remove("wr-lit");
   node.classList.add("wr-lit");
+}
+
+// The keyboard stays at the row where it was.
+function showRows(rows) {
+  const buttons = () => [...element.querySelectorAll(".wr-rows button")];
+  const at = buttons().indexOf(document.activeElement);
+  const [first, second] = element.querySelectorAll(".wr-rows tbody");
+  first.replaceChildren(...rows.slice(0, ROWS));
+  second.replaceChildren(...rows.slice(ROWS));
+  buttons()[at]?.focus({ preventScroll: true });
 }
 
 function aboutToken(token) {
   const how = token.chosen ? "chosen by you; it is drawn with" : "drawn with";
-  return [make("bdi", "wr-name", visible(token.name)), ` ${how} ${share(token.p)}, rank ${token.rank}.`];
+  const rank = `rank ${token.rank}, at temperature ${token.settings[0]}.`;
+  return [make("bdi", "wr-name", visible(token.name)), ` ${how} ${share(token.p)}, ${rank}`];
 }
 
-function cutLine({ n, lost }, { settings }) {
-  if (!(settings[0] > 0)) return "Temperature 0 takes the likeliest.";
-  if (!(settings[1] > 0) && !(settings[2] < 1)) return "Nothing is cut off.";
+function cutLine({ n, lost }, [temperature, top_k, top_p]) {
+  if (!(temperature > 0)) return "Temperature 0 takes the likeliest.";
+  if (!(top_k > 0) && !(top_p < 1)) return "Nothing is cut off.";
   return `${tokens(n)} can be drawn; top-k and top-p cut off ${share(lost)}.`;
 }
 
@@ -206,24 +268,21 @@ function share(p) {
 }
 
 // The likeliest tokens of a place; and the one that stands there, if it is not among them.
-function rowsOf(place, token, side) {
-  const rows = place.rows.map(([id, name, uncut, p], rank) => rowNode(id, name, uncut, p, rank, token, side));
-  if (token && !place.rows.some(([id]) => id === token.id))
-    rows.push(rowNode(token.id, token.name, token.uncut, token.p, token.rank - 1, token, side));
-  return rows;
+function rowsOf(found, token, settings) {
+  const rows = found.rows.map((row, rank) => [...row, rank]);
+  if (token && !rows.some(([id]) => id === token.id))
+    rows.push([token.id, token.name, token.uncut, token.p, token.rank - 1]);
+  return rows.map((row) => rowNode(row, token, settings));
 }
 
-function rowNode(id, name, uncut, p, rank, token, side) {
-  const [temperature, top_k, top_p] = side.settings;
+function rowNode([id, name, uncut, p, rank], token, [temperature, top_k, top_p]) {
   const cut = p === 0 ? cutBy(rank, p, { temperature, top_k, top_p }) || "cut" : "";
   const row = make("tr", [id === token?.id && "wr-here", cut && "wr-cut"].filter(Boolean).join(" "));
   const button = make("button", "look-button");
   button.type = "button";
   button.append(make("bdi", "", visible(name)));
-  button.disabled = state.writing;
-  button.addEventListener("click", () => {
-    change((side, i) => server.choose([side.id, i, id, side.settings]));
-  });
+  button.ariaDisabled = state.writing;
+  button.dataset.id = id;
   const cells = [uncut, p].map((value) => {
     const cell = make("td", "look-bar", share(value));
     cell.style.setProperty("--share", value);
@@ -274,11 +333,10 @@ function about(side) {
   const nChosen = side.tokens.filter((token) => token.chosen).length;
   return [
     side.title,
-    settingsLine(side.settings),
+    stretches(side).map(stretchLine).join(", then "),
     `seed ${side.seed}`,
     tokens(side.tokens.length),
-    nChosen && `${nChosen} chosen by hand`,
-    side.changed && "settings changed on the way",
+    nChosen && `${tokens(nChosen)} put in by hand`,
   ].filter(Boolean).join(" · ");
 }
 
@@ -332,31 +390,53 @@ function copyByHand(text) {
 // ---- What a visitor does ----
 
 const tokenAt = (node) => node?.closest?.(".wr-token");
-const placeOf = (node) => [state.sides[node.parentElement.dataset.side], Number(node.dataset.i)];
+const placeOf = (node) => ({ side: state.sides[node.parentElement.dataset.side], i: Number(node.dataset.i) });
 const sides = find(".wr-sides");
 
-sides.addEventListener("pointerover", (event) => tokenAt(event.target) && tell(...placeOf(tokenAt(event.target))));
-sides.addEventListener("pointerleave", () => state.held && tell(state.held.side, state.held.i));
-sides.addEventListener("click", (event) => tokenAt(event.target) && hold(...placeOf(tokenAt(event.target))));
+sides.addEventListener("pointerover", (event) => tokenAt(event.target) && show(placeOf(tokenAt(event.target))));
+sides.addEventListener("pointerleave", () => state.held && show(state.held));
+sides.addEventListener("click", (event) => {
+  if (!tokenAt(event.target)) return;
+  hold(placeOf(tokenAt(event.target)));
+  find(".wr-rows").scrollIntoView({ block: "nearest" }); // on a small screen it is out of sight
+});
 sides.addEventListener("keydown", (event) => {
   const step = ARROWS[event.key];
   const node = tokenAt(event.target);
   if (!step || !node) return;
   event.preventDefault();
-  const [side, i] = placeOf(node);
+  const { side, i } = placeOf(node);
   const to = Math.max(Math.min(i, side.tokens.length) + step[0] + step[1], 0);
-  hold(side, to < side.tokens.length ? to : END);
-  nodeOf(side, to).focus();
+  hold({ side, i: to < side.tokens.length ? to : END });
+  nodeOf(state.held).focus();
 });
-find(".wr-stop").addEventListener("click", () => (state.writing = false));
-find(".wr-one").addEventListener("click", oneToken);
-find(".wr-on").addEventListener("click", () => write(new Map(state.sides.map((side) => [side, goOn(side)]))));
-find(".wr-type").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const typed = find(".wr-type input").value;
-  find(".wr-type input").value = "";
-  change((side, i) => server.put([side.id, i, typed, side.settings]));
+element.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !state.held) return;
+  hold({ side: state.held.side, i: END });
+  nodeOf(state.held).focus();
 });
+
+// Has a control do what it does only while it is not waiting.
+function onPress(node, action, event = "click") {
+  node.addEventListener(event, (happened) => {
+    happened.preventDefault();
+    const button = happened.submitter ?? happened.target.closest("button");
+    if (button && button.ariaDisabled !== "true") action(button);
+  });
+}
+onPress(find(".wr-stop"), () => (state.writing = false));
+onPress(find(".wr-one"), oneToken);
+onPress(find(".wr-on"), () => write(new Map(state.sides.map((side) => [side, goOn(side)]))));
+onPress(find(".wr-rows"), ({ dataset }) => {
+  const { side } = state.shown;
+  change(state.shown, (where) => server.choose([...where, Number(dataset.id), side.settings]));
+});
+onPress(find(".wr-type"), async () => {
+  const { side } = state.shown;
+  const field = find(".wr-type input");
+  if (await change(state.shown, (where) => server.put([...where, field.value, side.settings]))) field.value = "";
+}, "submit");
+find(".wr-tint input").addEventListener("change", ({ target }) => sides.classList.toggle("wr-tinted", target.checked));
 find(".wr-history").addEventListener("toggle", showHistory);
 find(".wr-clear").addEventListener("click", () => store([]));
 
@@ -366,14 +446,12 @@ async function draw() {
   const isNew = value.seq !== state.seq;
   if (isNew) build(value);
   for (const side of state.sides) {
-    const settings = value.settings[side.i];
-    side.changed ||= side.tokens.length > 0 && String(settings) !== String(side.settings);
-    side.settings = settings;
+    side.settings = value.settings[side.i];
     showAbout(side);
   }
-  if (isNew && value.write) await write(new Map(state.sides.map((side) => [side, value.length])));
-  else if (!state.writing) await Promise.all(state.sides.map((side) => pull(side, 0)));
-  if (state.seq === value.seq && !state.writing) tell(state.held.side, state.held.i);
+  if (isNew && value.write) return write(new Map(state.sides.map((side) => [side, value.length])));
+  if (!state.writing) await lookAhead();
+  if (isNew && !find(".wr-state").textContent) say("Ready: press One token, or choose one below.");
 }
 watch("value", draw);
 showHistory();

@@ -1,29 +1,35 @@
 """Texts as models write them, one or two side by side: token by token, with what else could have stood there."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 
 import gradio as gr
 
 from playground.ui.components.base import component
 from playground.writing import MAX_TYPED, Alternatives, Token
 
+# Half of what could stand at a place: two such tables are read one after the other.
+TABLE = """<table><thead><tr><th scope="col">token</th><th scope="col">at temperature 1</th>
+  <th scope="col">with the settings</th></tr></thead><tbody></tbody></table>"""
+
 TEMPLATE = f"""
 <section class="look wr">
   <div class="wr-bar">
-    <button type="button" class="wr-stop look-button" disabled>Stop</button>
-    <button type="button" class="wr-one look-button" disabled>One token</button>
-    <button type="button" class="wr-on look-button" disabled>Go on</button>
+    <button type="button" class="wr-stop look-button" aria-disabled="true">Stop</button>
+    <button type="button" class="wr-one look-button" aria-disabled="true">One token</button>
+    <button type="button" class="wr-on look-button" aria-disabled="true">Go on</button>
     <span class="wr-state" role="status"></span>
+    <label class="wr-tint"><input type="checkbox"> colour what was unlikely</label>
   </div>
   <div class="wr-sides"><div class="wr-empty look-text">What the model writes appears here.</div></div>
   <section class="wr-place" aria-label="The token that is pointed at" hidden>
-    <p class="look-note">Point at a token to see what else could have stood there. Click it to hold it, then choose
-      another in its place, and the text goes on from there.</p>
     <p class="wr-told" role="status"></p>
-    <table><thead><tr><th scope="col">token</th><th scope="col">temperature 1, nothing cut</th>
-      <th scope="col">with the settings</th></tr></thead><tbody></tbody></table>
+    <div class="wr-rows">{2 * TABLE}</div>
     <form class="wr-type"><label class="look-choose">or type it <input maxlength="{MAX_TYPED}" autocomplete="off"
-      spellcheck="false"></label> <button class="look-button">Put it there</button></form>
+      spellcheck="false"></label> <button class="look-button">Put it there</button>
+      <span class="wr-hint">“·” is a space: type that, too.</span></form>
+    <p class="wr-hint">Point at a token to see what else could have stood there. Click it to hold it, then choose
+      another in its place, and the text goes on from there; Esc lets go.</p>
   </section>
   <details class="wr-history">
     <summary></summary>
@@ -40,20 +46,24 @@ FOLLOW_SETTINGS = "(value, ...s) => value && ({...value, settings: [s.slice(0, 3
 
 
 def writing_view(more: Callable, choose: Callable, put: Callable, **kwargs) -> gr.HTML:
-    """The component. Its value is None or `{"seq", "prompt", "seed", "length", "write", "sides", "settings"}`: which
-    texts, whether to begin to write at once, `{"id", "title"}` and `[temperature, top_k, top_p]` of each side.
+    """The component. Its value is None or `{"seq", "id", "prompt", "seed", "length", "write", "titles", "settings"}`:
+    which texts, whether to begin to write at once, the title and `[temperature, top_k, top_p]` of each side.
 
     The server functions get what the browser sends, which is not to be trusted, and return `pack_tokens(…)` or
-    `{"error": sentence}`: `more([id, cursor, count, settings])` up to so many tokens from the cursor on, newly drawn if
-    it is the end; `choose([id, place, token id, settings])` and `put([id, place, text, settings])` those that stand
-    from there on when one or more have been put there.
+    `{"error": sentence}`: `more([id, side, edition, cursor, count, settings])` up to so many tokens from the cursor on,
+    newly drawn if it is the end; `choose([id, side, edition, place, token id, settings])` and
+    `put([id, side, edition, place, text, settings])` those that stand from there on when one or more have been put
+    there. To a page with another edition of the text than stands there, each gives the whole text and does no more.
     """
     return component("writing_view", TEMPLATE, "look", "distribution", server_functions=[more, choose, put], **kwargs)
 
 
-def pack_tokens(tokens: Sequence[Token], ahead: Alternatives, token_text: Callable[[int], str]) -> dict:
-    """Tokens on their way to the page, and what could come after all that are there."""
-    return {"tokens": [_token(token, token_text) for token in tokens], "ahead": _alternatives(ahead, token_text)}
+def pack_tokens(
+    edition: int, place: int, tokens: Sequence[Token], ahead: Alternatives, token_text: Callable[[int], str]
+) -> dict:
+    """All tokens from a place on, on their way to the page, and what could come after them."""
+    packed = [_token(token, token_text) for token in tokens]
+    return {"edition": edition, "place": place, "tokens": packed, "ahead": _alternatives(ahead, token_text)}
 
 
 def _token(token: Token, token_text: Callable[[int], str]) -> dict:
@@ -65,6 +75,7 @@ def _token(token: Token, token_text: Callable[[int], str]) -> dict:
         "uncut": _rounded(token.uncut),
         "p": _rounded(token.probability),
         "chosen": token.chosen,
+        "settings": astuple(token.sampling),
         **_alternatives(token.alternatives, token_text),
     }
 
