@@ -6,6 +6,7 @@ import gc
 import html
 import json
 import math
+import queue
 import random
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from playground.evaluation import evaluate
 from playground.generation import MAX_PROMPT, Sampling, next_logits, next_token_probs, stream_generate
 from playground.heads import head_scores
 from playground.inspection import Inspection, head_stages, inspect, logit_lens
+from playground.learned import Learned
 from playground.settings import Settings
 from playground.tokenizer import BPETokenizer, CharTokenizer, WordTokenizer
 from playground.training import make_trainer
@@ -45,6 +47,9 @@ from playground.ui import (
     generate,
     tokenizer,
     train,
+)
+from playground.ui import (
+    evaluate as evaluate_tab,
 )
 from playground.ui import shown as ui_shown
 from playground.ui.components.attention_map import pack_grid
@@ -416,6 +421,30 @@ def test_what_a_forger_asks_of_a_text_is_refused(writing):
         assert functions[name](sent)["error"].endswith((".", "reload it."))
     assert functions["more"]([key, 0, 0, 0, 0, settings])["tokens"] == []
     assert len(functions["more"]([key, 0, 10**30, 0, 10**30, settings])["tokens"]) > 0  # as many as a moment allows
+
+
+# --- Evaluation -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_visitors_model_learned_from_is_sorted_ahead(poll, small_text, small_recipe, monkeypatch):
+    sorted_texts = queue.Queue()
+    build = Learned.build
+
+    def spy(text, tokenizer):
+        sorted_texts.put(text.sha256)
+        return build(text, tokenizer)
+
+    monkeypatch.setattr(Learned, "build", spy)
+    with gr.Blocks():
+        tab = evaluate_tab.build(Site(poll.workspaces, gr.State()))
+    tab.show(poll.workspace, poll.workspace.current, poll.key)  # which ships: everybody's, and of a moment to sort
+    run = poll.workspace.start(small_text, small_recipe)
+    while run.active:
+        time.sleep(0.05)
+    checkpoint = poll.workspace.current
+    assert poll.workspace.text_of(checkpoint) == small_text
+    tab.show(poll.workspace, checkpoint, poll.key)
+    assert sorted_texts.get(timeout=60) == small_text.sha256
 
 
 # --- A head's life ----------------------------------------------------------------------------------------------------
