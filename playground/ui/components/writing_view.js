@@ -281,6 +281,7 @@ function rowNode([id, name, uncut, p, rank], token, [temperature, top_k, top_p])
   const button = make("button", "look-button");
   button.type = "button";
   button.append(make("bdi", "", visible(name)));
+  button.title = visible(name); // which may be wider than its column
   button.ariaDisabled = state.writing;
   button.dataset.id = id;
   const cells = [uncut, p].map((value) => {
