@@ -95,6 +95,7 @@ def build(site: Site) -> Tab:
         yield pack_report(title, evaluation, (), NOT_COUNTED, id), {"id": id}
         others = _compressed(text.text)
         if learned_from:
+            yield pack_report(title, evaluation, others, NOT_COUNTED, id), gr.skip()
             others += _counted(library.get(learned_from, checkpoint.tokenizer), evaluator)
         measured.replace(id, replace(done, others=others))
         yield pack_report(title, evaluation, others, _note(learned_from), id), gr.skip()
