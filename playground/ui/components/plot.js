@@ -1,4 +1,4 @@
-// Shared by what draws losses by steps: numbers, scales and axes; stands before each component's own script.
+// Shared by what draws losses by steps: numbers, scales, zooming and axes; stands before each component's own script.
 
 const MARGIN = { left: 44, right: 12, top: 26, bottom: 38 };
 const FONT = "12px system-ui, sans-serif";

@@ -103,6 +103,7 @@ function show() {
   if (state.cursor && !ids.includes(state.cursor.run)) state.cursor = null;
   showTable();
   find(".rt-note").textContent = notes().join(" ");
+  showLegend();
   draw();
 }
 
@@ -179,6 +180,7 @@ function newLine(run) {
   shown.ariaLabel = `Show the curve of ${run.name}`;
   shown.addEventListener("change", () => {
     state.hidden[shown.checked ? "delete" : "add"](run.id);
+    showLegend();
     draw();
   });
   reference.name = "rt-reference";
@@ -262,8 +264,8 @@ function swatch(run) {
   return `--hue: var(--run-${hue}); --dash: ${dash}; --strength: ${strength}`;
 }
 
-function showLegend(runs) {
-  const lines = runs.map((run) => {
+function showLegend() {
+  const lines = drawn().map((run) => {
     const bound = run.n_unknown ? `lower bound, ${percent(run.unknown_share)} of tokens unknown` : "";
     const line = make("li", run.id === state.reference ? "rt-chosen" : "");
     const curve = make("i", "rt-line");
@@ -311,7 +313,6 @@ function draw() {
   const { clientWidth: width, clientHeight: height } = canvas;
   const runs = drawn();
   Object.assign(element.dataset, { runs: state.runs.length, drawn: runs.map(numberOf).join() });
-  showLegend(runs);
   if (!width) return; // in a tab that is not open
   const context = prepareCanvas(canvas, width, height);
   state.plot = runs.length ? layOut(runs, width, height) : null;
