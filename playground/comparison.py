@@ -27,7 +27,34 @@ RESULTS = (
     "val_loss",
     "bits_per_char",
     "n_unknown",
+    "unknown_share",
 )
+IN_NAME = ("text", "start")  # settings of which a run's name is made; a very long one is cut
+WORDS = {  # of a setting, where the value alone does not tell
+    "text_sha256": "text {:.8}…",
+    "start": "from {}",
+    "tokenizer": "{} tokens",
+    "vocab_size": "vocabulary {}",
+    "block_size": "context {}",
+    "n_layer": "{} layers",
+    "n_head": "{} heads",
+    "n_embd": "d_model {}",
+    "dropout": "dropout {:g}",
+    "bias": "biases",
+    "position": "{} positions",
+    "qk_norm": "qk-norm",
+    "max_iters": "{} steps",
+    "batch_size": "batch {}",
+    "learning_rate": "lr {:g}",
+    "min_lr": "last lr {:g}",
+    "warmup_iters": "{} warm-up steps",
+    "weight_decay": "weight decay {:g}",
+    "grad_clip": "clipping {:g}",
+    "eval_interval": "evaluated every {}",
+    "seed": "seed {}",
+    "learning_rate_changed": "lr changes on the way",
+}
+MOST_TOLD = 4  # settings after a run's name; the table has all of them
 
 
 @dataclass(frozen=True)
@@ -45,9 +72,10 @@ class Compared:
     best_loss: float | None  # the lowest of the curve, whose points are estimates
     best_step: int | None
     val_loss: float | None  # over the whole part, at the last step; None while the run goes on
-    bits_per_char: float | None  # of `val_loss`
+    bits_per_char: float | None  # of `val_loss`; a lower bound where tokens are unknown, and so are all its losses
     bits_per_nat: float | None  # what a loss of one nat a token is in bits per character
     n_unknown: int  # validation tokens that are not in the vocabulary
+    unknown_share: float  # of all validation tokens
     history: list[TrainStep] = field(repr=False)
     evaluations: list[TrainStep] = field(repr=False)  # those steps of it that have a validation loss
 
@@ -68,13 +96,35 @@ def compare(runs: Iterable[Run]) -> list[Compared]:
 
 
 def differing(rows: Sequence[Compared]) -> list[str]:
-    """The names of the settings in which the runs differ."""
+    """The names of the settings in which the runs differ, without those that can be read in their own names."""
     first = rows[0].settings if rows else {}
-    names = [n for n in first if n != WANTED_SIZE and any(row.settings[n] != first[n] for row in rows)]
+    read = [name for name in IN_NAME if all((row.settings[name] or "") in row.name for row in rows)]
+    left_out = {WANTED_SIZE, *read}
+    names = [n for n in first if n not in left_out and any(row.settings[n] != first[n] for row in rows)]
     texts = {(row.settings["text"], row.settings["text_sha256"]) for row in rows}
     if len(texts) == len({name for name, _ in texts}):  # their names tell the texts apart
         return [name for name in names if name != "text_sha256"]
     return names
+
+
+def distinctions(rows: Sequence[Compared], reference: Compared) -> list[str]:
+    """What tells each run from the reference, as in "4 layers, lr 0.001"; and the reference from all others."""
+    names = differing(rows)
+    return [_told(row, reference, names) for row in rows]
+
+
+def in_words(name: str, value: object) -> str:
+    """A setting's value in a few words; none for what is not known yet.
+
+    >>> in_words("n_layer", 4), in_words("n_layer", 1), in_words("learning_rate", 0.001), in_words("bias", False)
+    ('4 layers', '1 layer', 'lr 0.001', 'no biases')
+    """
+    words = WORDS.get(name, "{}")
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
+    return words.format(value).removesuffix("s" if value == 1 else "")
 
 
 def bits_per_nat(references: References | None) -> float | None:
@@ -128,9 +178,20 @@ def _compared(run: Run) -> Compared:
         bits_per_char=None if loss is None or rate is None else loss * rate,
         bits_per_nat=rate,
         n_unknown=references.n_unknown if references else 0,
+        unknown_share=references.n_unknown / (references.n_tokens + 1) if references else 0.0,  # the first has no loss
         history=progress.steps,
         evaluations=evaluations,
     )
+
+
+def _told(row: Compared, reference: Compared, names: Sequence[str]) -> str:
+    ours, theirs = row.settings, reference.settings
+    words = [in_words(name, ours[name]) for name in names if row is reference or ours[name] != theirs[name]]
+    words = [word for word in words if word]
+    told = ", ".join(words[:MOST_TOLD] + [f"{len(words) - MOST_TOLD} more"] * (len(words) > MOST_TOLD))
+    if row is reference:
+        return f"reference: {told}" if told else "reference"
+    return told or "same settings"
 
 
 def _settings(run: Run, seen: Trainer | Past, history: Sequence[TrainStep]) -> dict[str, object]:

@@ -24,7 +24,8 @@ MOST_LABELS = 64  # tokens that can still be told apart along an axis
 MOST_INCHES, LETTERS_AN_INCH = 16, 13
 ORANGE, BLUE, VIOLET = "#ea580c", "#2563eb", "#a21caf"  # as on the page
 RUN_COLOURS = ("#0072b2", "#c2410c", "#00795a", "#a8457f", "#8a6a00", "#4a4a4a")  # of run 1, 2, … as in run_table.css
-RUN_DASHES = ("solid", (0, (4, 2)), (0, (1, 1)))  # of the first six runs, of the next, and so on
+RUN_DASHES = ("-", ":")  # of the first six runs, of the next, and so on
+LOWER_BOUND = {"ls": "--", "alpha": 0.6}  # of a run with tokens that it does not know
 OWN = "This model"  # what the one is called that a figure is about
 LINE, MOST_LETTERS = 36, 1_500  # letters of a passage in a line, and in all
 LETTER = {"family": "monospace", "fontsize": 9, "parse_math": False, "in_layout": False}
@@ -219,8 +220,10 @@ def loss_figure(
     return figure
 
 
-def comparison_figure(runs: Mapping[int, Compared], reference: int | None, axis: str, title: str) -> Figure:
-    """The validation losses of runs by their numbers, that of the reference thicker.
+def comparison_figure(
+    runs: Mapping[int, Compared], told: Mapping[int, str], reference: int | None, axis: str, title: str
+) -> Figure:
+    """The validation losses of runs by their numbers, that of the reference thicker, with what is `told` of each.
 
     In bits per character if that is known of all of them. `axis` is "step", "tokens" or "seconds", called `title`.
     """
@@ -231,9 +234,11 @@ def comparison_figure(runs: Mapping[int, Compared], reference: int | None, axis:
         at = [getattr(step, "step" if axis == "tokens" else axis) for step in run.evaluations]
         x = [run.tokens_per_step * step for step in at] if axis == "tokens" else at
         y = [step.val_loss * (run.bits_per_nat if in_bits else 1) for step in run.evaluations]
-        colour, dash = RUN_COLOURS[(number - 1) % 6], RUN_DASHES[(number - 1) // 6 % 3]
-        label, width = f"{number}  {_wrapped(run.name, 32)}", 3 if number == reference else 1.4
-        axes.plot(x, y, color=colour, ls=dash, lw=width, label=label)
+        colour, width = RUN_COLOURS[(number - 1) % 6], 3 if number == reference else 1.4
+        line = LOWER_BOUND if run.n_unknown else {"ls": RUN_DASHES[(number - 1) // 6 % 2]}
+        bound = [f"lower bound, {100 * run.unknown_share:.1f} % of tokens unknown"] if run.n_unknown else []
+        label = _wrapped(" · ".join([run.name, told[number], *bound]), 32)
+        axes.plot(x, y, color=colour, lw=width, label=f"{number}  {label}", **line)
         axes.annotate(number, (x[-1], y[-1]), xytext=(4, 0), textcoords="offset points", va="center", color=colour)
     for text in figure.legend(loc="outside right upper", fontsize=7, frameon=False).get_texts():
         text.set_parse_math(False)

@@ -15,7 +15,7 @@ from test_evaluation import mean, plain_surprises
 
 from playground import comparison
 from playground.checkpoint import Checkpoint, Past, TrainStep
-from playground.comparison import Compared, bits_per_nat, compare, differing, to_csv
+from playground.comparison import Compared, bits_per_nat, compare, differing, distinctions, to_csv
 from playground.config import Recipe
 from playground.corpus import References, Text, split
 from playground.engine import Engine
@@ -70,12 +70,13 @@ def finished(run: Run) -> Run:
 
 
 def test_a_row_by_hand(make_run, small_text, small_recipe):
-    """5 steps of 8 rows of 16 tokens. Its 40 validation tokens stand for 100 characters."""
+    """5 steps of 8 rows of 16 tokens. Its 40 validation tokens after the first stand for 100 characters."""
     references = References(3.4, 3.0, 2.5, n_tokens=40, n_chars=100, n_unknown=3)
     past = past_of(small_recipe, {1: 3.5, 3: 2.25, 5: 2.5}, val_loss=2.0, references=references)
     row = compare([make_run(small_text, small_recipe, past=past)])[0]
     assert (row.name, row.state, row.step, row.tokens, row.seconds) == ("Run 0", "stopped", 5, 5 * 8 * 16, 5.0)
     assert (row.best_loss, row.best_step, row.val_loss, row.n_unknown) == (2.25, 3, 2.0, 3)
+    assert row.unknown_share == 3 / 41
     assert row.bits_per_char == pytest.approx(2.0 / 0.6931471805599453 * 40 / 100)
     assert [(step.step, step.val_loss) for step in row.evaluations] == [(1, 3.5), (3, 2.25), (5, 2.5)]
     assert row.n_params == replace(small_recipe.model, vocab_size=30).n_params
@@ -103,6 +104,7 @@ def test_what_is_not_known_stays_open(make_run, small_text, small_recipe):
         None,
         None,
     )
+    assert (waiting.n_unknown, waiting.unknown_share) == (0, 0.0)
     assert waiting.n_params is waiting.bits_per_char is waiting.settings["vocab_size"] is None
     for references in (None, References(3.4, 3.0, 2.5, 40), References(3.4, 3.0, 2.5, 2, n_chars=0)):
         past = past_of(small_recipe, {1: 3.5}, val_loss=2.0, references=references)
@@ -140,6 +142,7 @@ def test_bits_per_character_are_those_of_the_text_whatever_the_tokens(
     assert row.bits_per_char == pytest.approx(evaluate(checkpoint, held_out).bits_per_char, rel=1e-5)
     assert row.val_loss == pytest.approx(mean(nats), rel=1e-5)
     assert row.n_unknown == ids.count(checkpoint.tokenizer.unk_id)
+    assert row.unknown_share == row.n_unknown / len(ids)
     assert (row.n_unknown > 0) == (tokenizer != "bpe")
     assert (row.n_params, row.settings["vocab_size"]) == (checkpoint.config.n_params, checkpoint.tokenizer.vocab_size)
 
@@ -179,6 +182,57 @@ def test_only_the_settings_that_differ_are_named(make_run, small_text, small_rec
     same_name = Text(small_text.name, "abc")
     assert differing([row(), row(same_name)]) == ["text_sha256"]
     assert differing([row(), row(same_name), row(other)]) == ["text", "text_sha256"]
+
+
+def test_what_a_runs_name_tells_is_named_only_where_a_long_name_was_cut(make_run, small_text, small_recipe):
+    rows = [compare([make_run(text, small_recipe)])[0] for text in (small_text, Text("other.txt", "abc"))]
+    rows = [replace(row, name=f"{row.settings['text']} (2)") for row in rows]
+    assert differing(rows) == []
+    assert differing([rows[0], replace(rows[1], name="other.t")]) == ["text"]
+    tuned = [replace(row, name=f"A → {row.name}", settings=row.settings | {"start": "A"}) for row in rows]
+    assert differing([*rows, *tuned]) == []
+    assert differing([*rows, *tuned, replace(tuned[0], name="verses.txt")]) == ["start"]
+
+
+def test_runs_are_told_apart_by_what_differs_from_the_reference(make_run, small_text, small_recipe):
+    """The reference has 2 layers, a learning rate of 0.01, and characters for tokens; seeds differ nowhere."""
+
+    def row(past: bool = True, **changes) -> Compared:
+        model = replace(small_recipe.model, **{n: v for n, v in changes.items() if n in vars(small_recipe.model)})
+        train = replace(small_recipe.train, **{n: v for n, v in changes.items() if n in vars(small_recipe.train)})
+        recipe = replace(small_recipe, tokenizer=changes.get("tokenizer", "char"), model=model, train=train)
+        references = References(3.4, 3.0, 2.5, n_tokens=40)
+        ended = past_of(recipe, {1: 2.0}, references=references) if past else None
+        return compare([make_run(small_text, recipe, past=ended)])[0]
+
+    base = {"n_layer": 2, "learning_rate": 0.01, "qk_norm": True}
+    first, same = row(**base), row(**base)
+    deep = row(**(base | {"n_layer": 4, "learning_rate": 0.001}))
+    flat = row(**(base | {"n_layer": 1, "qk_norm": False}))
+    words = row(**base, tokenizer="word")
+    assert distinctions([first], first) == ["reference"]
+    assert distinctions([first, same], first) == ["reference", "same settings"]
+    assert distinctions([first, deep, flat, same, words], first) == [
+        "reference: char tokens, 2 layers, qk-norm, lr 0.01",
+        "4 layers, lr 0.001",
+        "1 layer, no qk-norm",
+        "same settings",
+        "word tokens",
+    ]
+    assert distinctions([first, deep], deep) == ["2 layers, lr 0.01", "reference: 4 layers, lr 0.001"]
+    other = row(
+        **(base | {"n_layer": 3, "n_head": 4, "n_embd": 32, "dropout": 0.5, "norm": "layernorm", "max_iters": 7})
+    )
+    assert distinctions([other, first], first)[0] == "3 layers, 4 heads, d_model 32, dropout 0.5, 2 more"
+    waiting = row(past=False, **base)  # whose tokenizer is not made yet
+    assert distinctions([first, waiting], first) == ["reference: vocabulary 30", "same settings"]
+
+
+def test_every_setting_can_be_told_in_words(make_run, small_text, small_recipe):
+    row = compare([make_run(small_text, small_recipe, past=past_of(small_recipe, {1: 2.0}))])[0]
+    told = {name: comparison.in_words(name, value) for name, value in row.settings.items() if value is not None}
+    assert all(told.values()) and len(set(told.values())) == len(told)
+    assert set(comparison.WORDS) <= set(row.settings)
 
 
 def test_the_csv_has_every_number_as_it_is_and_no_formula(make_run, small_recipe):

@@ -171,23 +171,33 @@ def test_a_fine_tunings_curves_begin_before_its_first_step():
 
 
 def test_runs_are_drawn_in_bits_if_all_know_them_and_the_reference_is_thicker():
-    def run(name: str, bits_per_nat: float | None) -> Compared:
+    def run(name: str, bits_per_nat: float | None, n_unknown: int = 0) -> Compared:
         steps = [TrainStep(i, 3.0, 0.1, 1.0, i / 4, 4 / i) for i in (1, 2, 4)]
-        return Compared("id", name, "finished", {}, 9, 4, 32, 1.0, 1.0, 4, None, None, bits_per_nat, 0, steps, steps)
+        unknown = n_unknown, n_unknown / 8
+        return Compared(
+            "id", name, "finished", {}, 9, 4, 32, 1.0, 1.0, 4, None, None, bits_per_nat, *unknown, steps, steps
+        )
 
     runs = {1: run("Verses", 0.5), 8: run("$\\frac{$ " * 9, 2.0)}
-    axes = comparison_figure(runs, 8, "tokens", "tokens seen").axes[0]
+    told = {1: "4 layers", 2: "same settings", 8: "reference"}
+    axes = comparison_figure(runs, told, 8, "tokens", "tokens seen").axes[0]
     for line, unit in zip(axes.lines, (0.5, 2.0), strict=True):
         assert np.array_equal(line.get_xydata(), [[32 * i, unit * 4 / i] for i in (1, 2, 4)])
     assert [line.get_linewidth() for line in axes.lines] == [1.4, 3.0]
     assert axes.lines[0].get_linestyle() != axes.lines[1].get_linestyle()  # they have the first colours of two rounds
     assert [text.get_text() for text in axes.texts] == ["1", "8"]
     assert "bits per character" in axes.get_ylabel() and axes.get_xlabel() == "tokens seen"
-    assert "1  Verses" in texts_of(axes.figure) and "8  $\\frac{$" in texts_of(axes.figure)
+    assert "1  Verses · 4 layers" in texts_of(axes.figure) and "8  $\\frac{$" in texts_of(axes.figure)
     to_bytes(axes.figure, "svg")
-    axes = comparison_figure({1: runs[1], 2: run("Older", None)}, None, "seconds", "seconds").axes[0]
+    axes = comparison_figure({1: runs[1], 2: run("Older", None)}, told, None, "seconds", "seconds").axes[0]
     assert np.array_equal(axes.lines[0].get_xydata(), [[i / 4, 4 / i] for i in (1, 2, 4)])
     assert "nats per token" in axes.get_ylabel()
+
+    # What is too low because tokens are unknown looks like no other run, and says why.
+    axes = comparison_figure({1: runs[1], 2: run("Odd", 0.5, 2), 8: runs[8]}, told, 1, "step", "steps").axes[0]
+    true, bound, seventh = axes.lines
+    assert bound.get_linestyle() not in (true.get_linestyle(), seventh.get_linestyle()) and bound.get_alpha() < 1
+    assert "lower bound, 25.0 % of tokens unknown" in texts_of(axes.figure).replace("\n", " ")
 
 
 def test_tokens_stand_at_their_places():

@@ -54,7 +54,7 @@ from playground.ui import (
 from playground.ui import shown as ui_shown
 from playground.ui.components.attention_map import pack_grid
 from playground.ui.components.embedding_map import MOST_TOKENS, kind_of, pack_map, pack_positions
-from playground.ui.components.run_table import MOST_POINTS, pack_runs
+from playground.ui.components.run_table import MOST_POINTS, pack_run
 from playground.ui.components.switches import MLP
 from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, smooth, thin
 from playground.ui.shown import Inspections, Kept, Shown
@@ -496,7 +496,7 @@ def test_runs_are_compared_with_the_pages_own_words_for_what_differs(poll, small
     }
     titles = {name: ("", {}) for name in vars(small_recipe.model)} | compare.titles_of(controls)
     ask, table, figure = compare._runs(site, titles), compare._table(site), compare._figure(site)
-    for refused in (ask([poll.key, ""]), table([poll.key, "csv"]), figure([poll.key, "png", "step", "", []])):
+    for refused in (ask([poll.key, "", ""]), table([poll.key, "csv"]), figure([poll.key, "png", "step", "", []])):
         assert refused == {"error": compare.NO_RUNS}
     short = replace(small_recipe, tokenizer="word", train=replace(small_recipe.train, max_iters=20))
     runs = []
@@ -504,7 +504,7 @@ def test_runs_are_compared_with_the_pages_own_words_for_what_differs(poll, small
         runs.append(poll.workspace.start(small_text, recipe))
         while runs[-1].active:
             time.sleep(0.02)
-    answer, rows = ask([poll.key, ""]), comparison.compare(runs)
+    answer, rows = ask([poll.key, "", ""]), comparison.compare(runs)
     assert answer["columns"] == [
         ["tokenizer", "Tokenizer", {"char": "Characters", "word": "Words"}],
         ["vocab_size", "Vocabulary size", {}],
@@ -515,20 +515,23 @@ def test_runs_are_compared_with_the_pages_own_words_for_what_differs(poll, small
         assert packed["val"] == [[step.step, step.seconds, step.val_loss] for step in row.evaluations]
         averages = smooth([step.train_loss for step in row.history], 0)
         assert packed["train"] == [[s.step, s.seconds, loss] for s, loss in zip(row.history, averages, strict=True)]
-    assert ask([poll.key, runs[1].id]) == {"runs": [answer["runs"][1]]}
+    told = [packed.pop("told") for packed in answer["runs"]]
+    assert told[0].startswith("reference: char tokens") and told[1].startswith("word tokens") and "20 steps" in told[1]
+    assert ask([poll.key, "", runs[1].id])["runs"][1]["told"].startswith("reference: word tokens")
+    assert ask([poll.key, runs[1].id, ""]) == {"runs": [answer["runs"][1]]}
     assert base64.b64decode(table([poll.key, "csv"])["data"]).decode() == comparison.to_csv(rows)
     drawn = figure([poll.key, "png", "seconds", "nobody's", [runs[0].id, 5, None]])
     assert base64.b64decode(drawn["data"]).startswith(b"\x89PNG")
     assert "show one of the runs first" in figure([poll.key, "png", "step", runs[0].id, ["nobody's"]])["error"]
     assert "show one of the runs first" in figure([poll.key, "png", "hours", "", [runs[0].id]])["error"]
     assert "a CSV or a JSON file" in table([poll.key, "exe"])["error"]
-    assert "not here any more" in ask([poll.key, "nobody's"])["error"]
+    assert "not here any more" in ask([poll.key, "nobody's", ""])["error"]
 
 
 def test_however_long_a_run_its_curves_are_short():
     steps = [TrainStep(i, 3 / i, 0.1, 1.0, float(i), 4 / i) for i in range(1, 20_001)]
-    row = Compared("id", "a", "running", {}, 9, 20_000, 32, 1.0, 0.1, 1, None, None, None, 0, steps, steps)
-    packed = pack_runs([row])["runs"][0]
+    row = Compared("id", "a", "running", {}, 9, 20_000, 32, 1.0, 0.1, 1, None, None, None, 0, 0.0, steps, steps)
+    packed = pack_run(row)
     assert all(len(packed[curve]) <= MOST_POINTS for curve in ("val", "train"))
     assert packed["val"][0] == [1, 1.0, 4.0] and packed["val"][-1][0] == 20_000
     assert len(compare._with_curve(row)["curve"]) <= MOST_EVALUATIONS

@@ -1,14 +1,14 @@
 """Below the columns of the Train tab: the visit's runs side by side, as a table, as curves, and as files to keep."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import gradio as gr
 
-from playground.comparison import Compared, compare, to_csv
+from playground.comparison import Compared, compare, distinctions, to_csv
 from playground.errors import BadInput
 from playground.ui.components.downloads import pack_figure, pack_file
-from playground.ui.components.run_table import AXES, pack_runs, run_table
+from playground.ui.components.run_table import AXES, pack_run, pack_runs, run_table
 from playground.ui.curve import MOST_EVALUATIONS, thin
 from playground.ui.site import Site, answer
 
@@ -43,12 +43,18 @@ def _all(site: Site, key: str) -> list[Compared]:
     return rows
 
 
+def _chosen(rows: Sequence[Compared], run_id: str) -> Compared:
+    """The reference: the run that the visitor has chosen, or else the first."""
+    return next((row for row in rows if row.id == run_id), rows[0])
+
+
 def _runs(site: Site, titles: Mapping[str, tuple[str, dict]]) -> Callable:
-    @answer(str, str)
-    def runs(key, run_id):
+    @answer(str, str, str)
+    def runs(key, run_id, reference):
         if run_id:
-            return pack_runs(compare([site.workspace(key).run(run_id)]))
-        return pack_runs(_all(site, key), titles)
+            return {"runs": [pack_run(row) for row in compare([site.workspace(key).run(run_id)])]}
+        rows = _all(site, key)
+        return pack_runs(rows, _chosen(rows, reference), titles)
 
     return runs
 
@@ -79,10 +85,13 @@ def _with_curve(row: Compared) -> dict[str, object]:
 def _figure(site: Site) -> Callable:
     @answer(str, str, str, str, list)
     def figure(key, kind, axis, reference, shown):
-        rows = {i: row for i, row in enumerate(_all(site, key), 1) if row.id in shown and row.evaluations}
-        if axis not in AXES or not rows:
+        rows = _all(site, key)
+        chosen = _chosen(rows, reference)
+        told = dict(enumerate(distinctions(rows, chosen), 1))
+        drawn = {i: row for i, row in enumerate(rows, 1) if row.id in shown and row.evaluations}
+        if axis not in AXES or not drawn:
             raise BadInput("There is no curve to draw: show one of the runs first.")
-        chosen = next((i for i, row in rows.items() if row.id == reference), None)
-        return pack_figure("runs", kind, lambda figures: figures.comparison_figure(rows, chosen, axis, AXES[axis]))
+        curves = drawn, told, rows.index(chosen) + 1, axis, AXES[axis]
+        return pack_figure("runs", kind, lambda figures: figures.comparison_figure(*curves))
 
     return figure

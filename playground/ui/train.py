@@ -399,6 +399,7 @@ def _chart_value(key: str, workspace: Workspace, begun: Run | None = None) -> di
         "name": shown.name if shown else current.name,
         "shipped": current.name if not shown and workspace.ships(current) else None,
         "others": [{"run": run.id, "name": run.name} for run in runs if not run.active and run is not shown],
+        "n_runs": len(runs),
         "seq": next(_sequence),
     }
 

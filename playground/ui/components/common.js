@@ -3,6 +3,7 @@
 // Events of the page, by which its parts tell each other what a visitor looks at.
 const RUN_SHOWN = "playground-run"; // {visitor, run, shipped, step, state}: of the loss chart, whenever it has heard of its run
 const STEP_SHOWN = "playground-step"; // {run, step}: of a head's life; null is the newest step
+const RUNS_SOUGHT = "playground-runs"; // of the loss chart: show all runs side by side
 const HEAD_CHOSEN = "playground-head"; // {layer, head}: look at this one
 
 // What the address of the page asks for, so that a link shows what its sender saw; "" for what it does not name.

@@ -5,7 +5,6 @@ const ALIVE_MS = 50000; // a page that shows nothing new still says at least thi
 const MOST = { train: 2000, val: 1000 }; // points that are kept of a long run; twice as many before they are thinned
 const OTHER_HUES = 5;
 const LABEL_HEIGHT = 15;
-const DRAG_PIXELS = 6; // a shorter drag is a click
 const STATES = {
   starting: "Starting",
   running: "Training",
@@ -56,7 +55,6 @@ const others = new Map();
 const log = { x: false, y: false };
 let zoom = null; // [from, to] in steps
 let hover = null; // pixels from the left of the canvas
-let drag = null; // {from, to} in pixels
 let pinned = null; // the evaluation whose sample is looked at; null is the newest
 let marked = null; // the step at which the heads are looked at, below; null is the newest
 
@@ -252,6 +250,7 @@ function showStatus() {
   view.dataset.state = latest.state ?? "";
   setText(find(".state"), lost ? "Connection lost, trying again…" : STATES[latest.state] ?? "");
   setText(find(".message"), lost ? "" : latest.message ?? "");
+  find(".compare").hidden = live || !(value?.n_runs > 1);
 }
 
 function showTiles() {
@@ -423,7 +422,7 @@ function draw() {
   showPicture();
   drawMark();
   drawCrosshair();
-  drawSelection();
+  drawSelection(context, colours.selection);
 }
 
 function showPicture() {
@@ -663,18 +662,8 @@ function showReadout(point, trainPoint, valPoint) {
   setText(find(".readout"), parts.join("  ·  "));
 }
 
-function drawSelection() {
-  if (!drag || Math.abs(drag.to - drag.from) < DRAG_PIXELS) return;
-  context.fillStyle = colours.selection;
-  context.fillRect(drag.from, plot.top, drag.to - drag.from, plot.bottom - plot.top);
-}
-
 
 // ---- The visitor's hands
-
-function pixel(event) {
-  return Math.min(plot.right, Math.max(plot.left, event.offsetX));
-}
 
 function setZoom(range) {
   zoom = range;
@@ -687,38 +676,16 @@ function pointAt(x) {
   redrawCrosshair();
 }
 
-function startDrag(event) {
-  if (event.button !== 0 || !plot) return;
-  canvas.setPointerCapture(event.pointerId);
-  drag = { from: pixel(event), to: pixel(event) };
-}
-
-function movePointer(event) {
-  if (!plot) return;
-  if (drag) drag.to = pixel(event);
-  pointAt(pixel(event));
-}
-
-function endDrag() {
-  if (!drag) return;
-  const [from, to] = [drag.from, drag.to].sort((a, b) => a - b).map(plot.x.invert);
-  const wide = Math.abs(drag.to - drag.from) >= DRAG_PIXELS;
-  drag = null;
-  if (wide) setZoom([from, Math.max(to, from + 2)]);
-  else redrawCrosshair();
-}
-
-function cancelDrag() {
-  drag = null;
-  pointAt(null);
-}
+const drawSelection = zoomByDragging(
+  canvas,
+  () => plot,
+  (range) => setZoom(range && [range[0], Math.max(range[1], range[0] + 2)]),
+  redrawCrosshair,
+);
 
 function pressKey(event) {
   const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (event.key === "Escape") {
-    setZoom(null);
-    pointAt(null);
-  }
+  if (event.key === "Escape") pointAt(null);
   if (!direction || !plot) return;
   event.preventDefault();
   const from = hover ?? (direction < 0 ? plot.right : plot.left);
@@ -751,19 +718,17 @@ function goBack() {
   trigger("back", { run: value.run, step: Number(points.value) });
 }
 
-canvas.addEventListener("pointerdown", startDrag);
-canvas.addEventListener("pointermove", movePointer);
-canvas.addEventListener("pointerup", endDrag);
-canvas.addEventListener("pointercancel", cancelDrag);
+canvas.addEventListener("pointermove", (event) => plot && pointAt(Math.min(plot.right, Math.max(plot.left, event.offsetX))));
+canvas.addEventListener("pointercancel", () => pointAt(null));
 canvas.addEventListener("pointerleave", () => pointAt(null));
 canvas.addEventListener("blur", () => pointAt(null));
-canvas.addEventListener("dblclick", () => setZoom(null));
 canvas.addEventListener("keydown", pressKey);
 find(".reset").addEventListener("click", () => setZoom(null));
 find(".log-x").addEventListener("click", () => toggleLog("x"));
 find(".log-y").addEventListener("click", () => toggleLog("y"));
 slider.addEventListener("input", chooseSample);
 find(".go-back").addEventListener("click", goBack);
+find(".compare").addEventListener("click", () => document.dispatchEvent(new CustomEvent(RUNS_SOUGHT)));
 document.addEventListener(STEP_SHOWN, markStep);
 
 

@@ -24,6 +24,7 @@ TEMPLATE = f"""
   <header>
     <strong class="name"></strong>
     <span class="status" role="status"><span class="state"></span><span class="message"></span></span>
+    <button type="button" class="compare" hidden>Compare your runs</button>
   </header>
   <div class="progress" role="progressbar" aria-label="Training progress" aria-valuemin="0"><div></div></div>
   <dl class="tiles">
@@ -74,8 +75,9 @@ def loss_chart(poll: Callable[[list], dict], figure: Callable[[list], dict], **k
 
     The value is None before the first run, then
     `{"visitor": str, "run": str, "name": str, "shipped": str | None, "others": [{"run": str, "name": str}, …],
-    "seq": int}`; `shipped` is the model that is shown if every visitor has it, so that a link can name it;
-    `others` are earlier runs to compare with, and a new `seq` makes the page ask again after a run came to an end.
+    "n_runs": int, "seq": int}`; `shipped` is the model that is shown if every visitor has it, so that a link can name
+    it; `others` are earlier runs to compare with, `n_runs` is how many runs the visitor has, and a new `seq` makes the
+    page ask again after a run came to an end.
 
     `poll` must be a plain function of this very name, since the page calls `server.poll`. It gets
     `[visitor, run, cursor]` (from the browser, so not to be trusted) every 500 ms while the page is visible

@@ -1,4 +1,4 @@
-// Shared by what draws losses by steps: numbers, scales and axes; stands before each component's own script.
+// Shared by what draws losses by steps: numbers, scales, zooming and axes; stands before each component's own script.
 
 const MARGIN = { left: 44, right: 12, top: 26, bottom: 38 };
 const FONT = "12px system-ui, sans-serif";
@@ -63,6 +63,43 @@ function logTicks(from, to, count, smallest) {
   }
   const inside = ticks.filter((tick) => tick >= from && tick <= to);
   return inside.length <= count * 2 ? inside : inside.filter((tick) => Number.isInteger(Math.log10(tick)));
+}
+
+// ---- Zooming ----
+
+const DRAG_PIXELS = 6; // a shorter drag is a click
+
+// A drag across the curves chooses a range of the horizontal axis; a double click and Escape choose all of it. Calls
+// `zoomTo` with [from, to] or null, and `redraw` as the drag goes on; `plotNow()` is the plot that is shown, if there is
+// one. Returns what paints the range that is being chosen.
+function zoomByDragging(canvas, plotNow, zoomTo, redraw) {
+  let drag = null; // [from, to] in pixels
+  const inPlot = ({ offsetX }) => Math.min(plotNow().right, Math.max(plotNow().left, offsetX));
+  const isWide = () => drag && Math.abs(drag[1] - drag[0]) >= DRAG_PIXELS;
+  const stretch = (range) => {
+    drag = range;
+    redraw();
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || !plotNow()) return;
+    canvas.setPointerCapture(event.pointerId);
+    stretch([inPlot(event), inPlot(event)]);
+  });
+  canvas.addEventListener("pointermove", (event) => drag && stretch([drag[0], inPlot(event)]));
+  canvas.addEventListener("pointerup", () => {
+    const range = isWide() ? drag.toSorted((a, b) => a - b).map(plotNow().x.invert) : null;
+    stretch(null);
+    if (range) zoomTo(range);
+  });
+  canvas.addEventListener("pointercancel", () => stretch(null));
+  canvas.addEventListener("dblclick", () => zoomTo(null));
+  canvas.addEventListener("keydown", (event) => event.key === "Escape" && zoomTo(null));
+  return (context, colour) => {
+    if (!isWide()) return;
+    const { top, bottom } = plotNow();
+    context.fillStyle = colour;
+    context.fillRect(drag[0], top, drag[1] - drag[0], bottom - top);
+  };
 }
 
 // ---- Axes ----

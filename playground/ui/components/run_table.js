@@ -4,8 +4,11 @@ const EMPTY = "The page does not know yet whose it is.";
 const REFRESH_MS = 2000;
 const GROWTH = 1.02; // by which a run has got on before its curves are asked for anew
 const HUES = 6;
-const DASHES = { solid: [], dashed: [7, 4], dotted: [2, 3] };
+const ROUNDS = ["solid", "dotted"]; // of the first six runs, of the next, and so on
+const DASHES = { solid: [], dotted: [2, 3], dashed: [7, 4] };
+const LOWER_BOUND = { dash: "dashed", strength: 0.6 }; // of a run with tokens that it does not know
 const LABEL = { width: 22, height: 13 }; // pixels that the number at a curve's end takes
+const RIM = 6; // pixels around the curves
 const NEAR = 40; // pixels; what is further away is not pointed at
 const FIRST = [["name", "Run", {}], ["state", "State", {}]];
 const RESULTS = [
@@ -39,7 +42,10 @@ const state = {
   hidden: new Set(), // ids of the runs whose curves are not shown
   reference: null, // the id of the run that the others are measured by
   sorted: { column: null, rising: true },
+  log: { x: false, y: false },
+  zoom: null, // [from, to] in what the curves are drawn by
   heard: {}, // of the run that the loss chart shows
+  sought: false, // whether the visitor wants to see the section as soon as it is there
   loads: 0,
   asking: false,
   askedAt: 0,
@@ -50,12 +56,23 @@ const state = {
 
 // ---- What comes from the server ----
 
-const load = loadWhileOpen(EMPTY, () => server.runs([props.value, ""]), (answer) => {
+const load = loadWhileOpen(EMPTY, () => server.runs([props.value, "", state.reference ?? ""]), (answer) => {
   state.loads += 1;
   state.runs = answer.runs;
   state.columns = answer.columns;
   show();
+  if (state.sought) find("details").scrollIntoView(); // now that it has its height
+  state.sought = false;
 });
+
+// The visitor comes from the loss chart.
+function seek() {
+  if (!element.isConnected) return document.removeEventListener(RUNS_SOUGHT, seek);
+  state.sought = !find("details").open;
+  find("details").open = true;
+  find("details").scrollIntoView();
+  find("summary").focus();
+}
 
 // All runs when one has begun or ended; and the one that gets on, now and then.
 function hear({ detail }) {
@@ -72,10 +89,10 @@ function hear({ detail }) {
 async function refresh(id) {
   const { loads } = state;
   Object.assign(state, { asking: true, askedAt: Date.now() });
-  const answer = await ask(() => server.runs([props.value, id]));
+  const answer = await ask(() => server.runs([props.value, id, ""]));
   state.asking = false;
   if (answer.error || loads !== state.loads) return; // all of them have come since
-  state.runs = state.runs.map((run) => (run.id === id ? answer.runs[0] : run));
+  state.runs = state.runs.map((run) => (run.id === id ? { ...run, ...answer.runs[0] } : run));
   show();
 }
 
@@ -86,6 +103,7 @@ function show() {
   if (state.cursor && !ids.includes(state.cursor.run)) state.cursor = null;
   showTable();
   find(".rt-note").textContent = notes().join(" ");
+  showLegend();
   draw();
 }
 
@@ -113,10 +131,10 @@ function showTable() {
 function headCells() {
   const plain = ["Curve", "Reference"].map((title) => make("th", "", title));
   const sorting = columns().map(([name, title]) => {
-    const button = make("button", "look-plain", title);
+    const button = make("button", "look-plain", title.replace(/ \(\w+\)$/, ""));
     button.type = "button";
     button.dataset.column = name;
-    button.title = `Sort by ${name}`;
+    button.title = `Sort by ${name}`; // the name in the code, which some titles have in brackets
     const cell = make("th");
     cell.append(button);
     return cell;
@@ -125,19 +143,26 @@ function headCells() {
   return [...plain, ...sorting];
 }
 
-// What is not known comes last; what is equal stays in the order in which it began.
+// In either direction lower bounds of losses come after all that is known, and what is not known yet comes last; what is
+// equal stays in the order in which it began.
 function byColumn(one, other) {
-  const [a, b] = [one, other].map((run) => run[state.sorted.column] ?? null);
-  if (a === null || b === null) return (a === null) - (b === null);
+  const apart = groupOf(one) - groupOf(other);
+  if (apart) return apart;
+  const [a, b] = [one, other].map((run) => run[state.sorted.column] ?? "");
   const order = typeof a === "string" ? a.localeCompare(b) : a - b;
   return state.sorted.rising ? order : -order;
+}
+
+function groupOf(run) {
+  const { column } = state.sorted;
+  if ((run[column] ?? null) === null) return 2;
+  return LOSSES.includes(column) && run.n_unknown ? 1 : 0;
 }
 
 function lineOf(run) {
   if (!state.lines.has(run.id)) state.lines.set(run.id, newLine(run));
   const line = state.lines.get(run.id);
-  const [hue, dash] = styleOf(run);
-  line.querySelector(".rt-line").style.cssText = `--hue: var(--run-${hue}); --dash: ${dash}`;
+  line.querySelector(".rt-line").style.cssText = swatch(run);
   line.querySelector(".rt-number").textContent = numberOf(run);
   line.querySelector("[type=radio]").checked = run.id === state.reference;
   while (line.children.length > 3) line.lastChild.remove();
@@ -155,6 +180,7 @@ function newLine(run) {
   shown.ariaLabel = `Show the curve of ${run.name}`;
   shown.addEventListener("change", () => {
     state.hidden[shown.checked ? "delete" : "add"](run.id);
+    showLegend();
     draw();
   });
   reference.name = "rt-reference";
@@ -162,6 +188,7 @@ function newLine(run) {
   reference.addEventListener("change", () => {
     state.reference = run.id;
     show();
+    load(); // what tells the others from this one
   });
   const label = make("label", "rt-show");
   label.append(shown, make("i", "rt-line"), make("span", "rt-number"));
@@ -180,6 +207,7 @@ function cell(run, [name, , titles]) {
   const node = make("td", "", told(run, name, titles));
   node.dataset.column = name;
   if (LOSSES.includes(name)) node.append(...away(run, name));
+  if (name === "bits_per_char" && run.n_unknown) node.append(make("small", "rt-unknown", `${percent(run.unknown_share)} unknown`));
   return node;
 }
 
@@ -213,10 +241,11 @@ function notes() {
   const texts = runs.every((run) => sameText(run, runs[0]));
   const tokens = runs.every((run) => sameTokens(run, runs[0]));
   const sentences = [
+    [runs.length > 1, "Press a column’s name to sort by it. The reference is the run that the others are measured by: −0.100 below a loss says that it is lower by so much, which is better, and +0.100 that it is higher."],
     [runs.length === 1, "Train another run with other settings, and it stands here beside this one."],
     [!texts, "They learned from different texts, and losses compare only on the same: other differences are left out."],
     [texts && !tokens, "Their tokens differ, so bits per character compare them, and nats a token do not."],
-    [runs.some((run) => run.n_unknown), "≥: some tokens of the validation part are unknown to the tokenizer. To foresee what they are takes more bits, in the curves as well."],
+    [runs.some((run) => run.n_unknown), "≥: some tokens of the validation part are unknown to the tokenizer. To foresee what they are takes more bits, so these losses are lower bounds: sorted they come after the others, and their curves are dashed."],
     [runs.some((run) => run.val_loss === null), "—: the whole validation part is measured when a run pauses or ends."],
   ];
   return sentences.filter(([holds]) => holds).map(([, sentence]) => sentence);
@@ -224,11 +253,27 @@ function notes() {
 
 // ---- The curves ----
 
-// Six colours with solid lines, then the same six dashed, then dotted.
 function styleOf(run) {
   const i = numberOf(run) - 1;
-  const dashes = Object.keys(DASHES);
-  return [1 + (i % HUES), dashes[Math.floor(i / HUES) % dashes.length]];
+  const own = { dash: ROUNDS[Math.floor(i / HUES) % ROUNDS.length], strength: 1 };
+  return { hue: 1 + (i % HUES), ...(run.n_unknown ? LOWER_BOUND : own) };
+}
+
+function swatch(run) {
+  const { hue, dash, strength } = styleOf(run);
+  return `--hue: var(--run-${hue}); --dash: ${dash}; --strength: ${strength}`;
+}
+
+function showLegend() {
+  const lines = drawn().map((run) => {
+    const bound = run.n_unknown ? `lower bound, ${percent(run.unknown_share)} of tokens unknown` : "";
+    const line = make("li", run.id === state.reference ? "rt-chosen" : "");
+    const curve = make("i", "rt-line");
+    curve.style.cssText = swatch(run);
+    line.append(curve, make("span", "", [`${numberOf(run)} ${run.name}`, run.told, bound].filter(Boolean).join(" · ")));
+    return line;
+  });
+  find(".rt-legend").replaceChildren(...lines, make("li", "rt-thin", "thin: training"));
 }
 
 const drawn = () => state.runs.filter((run) => run.val.length && !state.hidden.has(run.id));
@@ -241,19 +286,26 @@ function layOut(runs, width, height) {
   const edges = { left: MARGIN.left, right: width - MARGIN.right - LABEL.width, top: MARGIN.top, bottom: height - MARGIN.bottom };
   const inBits = runs.every((run) => run.bits_per_nat);
   const lossOf = (run, point) => point[LOSS] * (inBits ? run.bits_per_nat : 1);
-  const steps = [0, Math.max(...runs.map((run) => placeOf(run, run.val.at(-1))))];
-  const losses = roundRange(...lowestAndHighest(runs, lossOf), false);
-  const [x, y] = [scale(steps, [edges.left, edges.right]), scale(losses, [edges.bottom, edges.top])];
+  const steps = state.zoom ?? wholeRange(runs);
+  const losses = roundRange(...lowestAndHighest(runs, lossOf, steps), state.log.y);
+  const x = scale(steps, [edges.left, edges.right], state.log.x);
+  const y = scale(losses, [edges.bottom, edges.top], state.log.y);
   const at = (run, point) => [x(placeOf(run, point)), y(lossOf(run, point))];
   return { ...edges, steps, losses, x, y, at, inBits };
 }
 
-// From a run's second evaluation on: what random weights begin with is far above all that one compares.
-function lowestAndHighest(runs, lossOf) {
-  const losses = runs.flatMap((run) => {
-    const from = run.val[run.val.length > 2 ? 1 : 0][STEP];
-    return [...run.val, ...run.train].filter((point) => point[STEP] >= from).map((point) => lossOf(run, point));
-  });
+// From zero to the end; a logarithmic axis begins with the first step.
+function wholeRange(runs) {
+  const last = Math.max(...runs.map((run) => placeOf(run, run.train.at(-1))));
+  const first = Math.min(...runs.map((run) => placeOf(run, run.train[0])));
+  return [state.log.x ? Math.min(Math.max(first, last / 1e4), last / 2) : 0, last];
+}
+
+// Of all losses in these steps, the first ones of a run included, as in the loss chart.
+function lowestAndHighest(runs, lossOf, [from, to]) {
+  const points = runs.flatMap((run) => [...run.val, ...run.train].map((point) => [placeOf(run, point), lossOf(run, point)]));
+  const within = points.filter(([place]) => place >= from && place <= to);
+  const losses = (within.length ? within : points).map(([, loss]) => loss);
   return [Math.min(...losses), Math.max(...losses)];
 }
 
@@ -270,27 +322,39 @@ function draw() {
   context.font = FONT;
   context.lineJoin = "bevel";
   const unit = state.plot.inBits ? "bits per character" : "nats per token";
-  element.dataset.unit = unit;
+  Object.assign(element.dataset, { unit, losses: state.plot.losses.join(" "), zoom: state.zoom?.map(threeDigits).join(" ") ?? "" });
+  find(".rt-reset").hidden = !state.zoom;
   const compact = (number) => number.toLocaleString("en", { notation: "compact" });
-  const titles = { x: { title: axis.selectedOptions[0].text, smallest: 0, format: compact }, y: { title: `loss (${unit})` } };
+  const titles = {
+    x: { title: axis.selectedOptions[0].text, smallest: 0, format: compact, log: state.log.x },
+    y: { title: `loss (${unit})`, log: state.log.y },
+  };
   drawAxes(context, state.plot, state.colours, titles);
   context.save();
-  context.rect(state.plot.left, state.plot.top, state.plot.right - state.plot.left + 1, state.plot.bottom - state.plot.top);
+  const { left, top, right, bottom } = state.plot;
+  context.rect(left - RIM, top - RIM, right - left + 2 * RIM, bottom - top + 2 * RIM); // so that what stands at the edge is whole
   context.clip();
   for (const run of runs) drawCurves(context, run);
+  drawCursor(context);
   context.restore();
   drawNumbers(context, runs);
-  drawCursor(context);
+  drawSelection(context, state.colours.selection);
 }
 
 function readColours() {
-  const colour = (variable) => `rgb(${rgb(variable).join(" ")})`;
+  const colour = (variable, alpha = 1) => `rgb(${rgb(variable).join(" ")} / ${alpha})`;
   const hues = Array.from({ length: HUES }, (_, i) => colour(`--run-${i + 1}`));
-  return { quiet: colour("--rt-quiet"), grid: colour("--border-color-primary"), paper: colour("--background-fill-primary"), hues };
+  return {
+    quiet: colour("--rt-quiet"),
+    grid: colour("--border-color-primary"),
+    paper: colour("--background-fill-primary"),
+    selection: colour("--color-accent", 0.15),
+    hues,
+  };
 }
 
 function drawCurves(context, run) {
-  const [hue, dash] = styleOf(run);
+  const { hue, dash, strength } = styleOf(run);
   context.strokeStyle = state.colours.hues[hue - 1];
   const trace = (points, width, alpha, dashes) => {
     context.lineWidth = width;
@@ -300,15 +364,18 @@ function drawCurves(context, run) {
     for (const point of points) context.lineTo(...state.plot.at(run, point));
     context.stroke();
   };
-  trace(run.train, 1, 0.4, []);
-  trace(run.val, run.id === state.reference ? 3.5 : 1.75, 1, DASHES[dash]);
+  trace(run.train, 1, 0.4 * strength, []);
+  trace(run.val, run.id === state.reference ? 3.5 : 1.75, strength, DASHES[dash]);
   context.globalAlpha = 1;
   context.setLineDash([]);
 }
 
-// At the end of each curve its number, below that of a curve which ends a little higher.
+// At the end of each curve, as far as it is in view, its number, below that of a curve which ends a little higher.
 function drawNumbers(context, runs) {
-  const ends = runs.map((run) => [run, ...state.plot.at(run, run.val.at(-1))]).sort((a, b) => a[2] - b[2]);
+  const [from, to] = state.plot.steps;
+  const inView = (run) => run.val.findLast((point) => placeOf(run, point) >= from && placeOf(run, point) <= to);
+  const seen = runs.map((run) => [run, inView(run)]).filter(([, point]) => point);
+  const ends = seen.map(([run, point]) => [run, ...state.plot.at(run, point)]).sort((a, b) => a[2] - b[2]);
   context.textAlign = "left";
   context.textBaseline = "middle";
   context.strokeStyle = state.colours.paper;
@@ -319,7 +386,7 @@ function drawNumbers(context, runs) {
     const beside = placed.filter((other) => Math.abs(other.x - x) < LABEL.width).map((other) => other.y + LABEL.height);
     const y = Math.max(end, state.plot.top, ...beside);
     placed.push({ x, y });
-    context.fillStyle = state.colours.hues[styleOf(run)[0] - 1];
+    context.fillStyle = state.colours.hues[styleOf(run).hue - 1];
     context.strokeText(numberOf(run), x + 6, y);
     context.fillText(numberOf(run), x + 6, y);
   }
@@ -343,7 +410,7 @@ function readPoint() {
   const run = cursorRun();
   if (!run) state.cursor = null;
   else state.cursor.at = Math.min(state.cursor.at, run.val.length - 1);
-  find(".rt-readout").textContent = run ? sentence(run, run.val[state.cursor.at]) : "Point at a curve, or use the arrow keys, to read it.";
+  find(".rt-readout").textContent = run ? sentence(run, run.val[state.cursor.at]) : "Point at a curve, or use the arrow keys, to read it; drag to zoom in.";
 }
 
 function sentence(run, point) {
@@ -384,6 +451,20 @@ function pressKey(event) {
   pointAt({ run: other.id, at: Math.min(Math.max(at, 0), other.val.length - 1) });
 }
 
+function zoomTo(range) {
+  state.zoom = range;
+  draw();
+}
+
+function toggleLog({ currentTarget: button }) {
+  const on = (state.log[button.dataset.axis] = !state.log[button.dataset.axis]);
+  button.ariaPressed = on;
+  if (button.dataset.axis === "x") state.zoom = null; // which may begin at zero
+  draw();
+}
+
+const drawSelection = zoomByDragging(canvas, () => state.plot, zoomTo, draw);
+
 function sortBy(event) {
   const column = event.target.closest("button")?.dataset.column;
   if (!column) return;
@@ -392,7 +473,9 @@ function sortBy(event) {
 }
 
 find("thead").addEventListener("click", sortBy);
-axis.addEventListener("change", draw);
+axis.addEventListener("change", () => zoomTo(null));
+for (const button of element.querySelectorAll(".rt-log")) button.addEventListener("click", toggleLog);
+find(".rt-reset").addEventListener("click", () => zoomTo(null));
 canvas.addEventListener("pointermove", (event) => state.plot && pointAt(nearest(event)));
 canvas.addEventListener("pointerleave", () => pointAt(null));
 canvas.addEventListener("blur", () => pointAt(null));
@@ -402,6 +485,7 @@ offerFigure(find(".rt-figure"), (kind) => {
   return server.figure([props.value, kind, axis.value, state.reference, drawn().map((run) => run.id)]);
 });
 document.addEventListener(RUN_SHOWN, hear);
+document.addEventListener(RUNS_SOUGHT, seek);
 new ResizeObserver(draw).observe(canvas);
 onTheme(() => {
   state.colours = null;

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import gradio as gr
 
 from playground.checkpoint import TrainStep
-from playground.comparison import Compared, differing
+from playground.comparison import Compared, differing, distinctions
 from playground.ui.components.base import component
 from playground.ui.curve import smooth, thin
 
@@ -23,13 +23,20 @@ TEMPLATE = f"""
     <p class="rt-note look-readout"></p>
     <div class="rt-bar">
       <label class="look-choose">Curves by <select class="rt-axis">{OPTIONS}</select></label>
-      <span class="rt-key">faint: training</span>
+      <div class="figure-buttons">
+        <button type="button" class="figure-button rt-log" data-axis="x" aria-pressed="false"
+          title="Logarithmic horizontal axis">log x</button>
+        <button type="button" class="figure-button rt-log" data-axis="y" aria-pressed="false"
+          title="Logarithmic loss axis">log y</button>
+        <button type="button" class="figure-button rt-reset">Reset zoom</button>
+      </div>
       <div class="rt-files">
         <span class="figure-buttons rt-table"></span><span class="figure-buttons rt-figure"></span>
       </div>
     </div>
+    <ul class="rt-legend" aria-label="Curves"></ul>
     <canvas class="rt-curves" tabindex="0" role="application" aria-label="Losses of the runs. The left and right arrow
-      keys read the points of a curve, up and down go to another's."></canvas>
+      keys read the points of a curve, up and down go to another's, Escape resets the zoom."></canvas>
     <p class="rt-readout look-readout" role="status"></p>
   </div>
 </details>
@@ -39,26 +46,29 @@ TEMPLATE = f"""
 def run_table(runs: Callable, table: Callable, figure: Callable, **kwargs) -> gr.HTML:
     """The component, closed at first. Its value is the visitor's key, or None before that is known.
 
-    While it is open it asks for `pack_runs(…)`: `runs` gets `[visitor, ""]` whenever the loss chart tells of a run that
-    has begun or ended, and `[visitor, run]` as one gets on, for that one alone. `table` gets `[visitor, kind]`
-    and returns all of them as a "csv" or "json" file, `figure` with `[visitor, kind, axis, reference, runs]` their
-    curves, where `axis` is one of AXES and `runs` are the ids of those that are shown, `reference` one of them or not.
+    While it is open it asks for `pack_runs(…)`: `runs` gets `[visitor, "", reference]` whenever the loss chart tells
+    of a run that has begun or ended, and `[visitor, run, ""]` as one gets on, for that one alone. `table` gets
+    `[visitor, kind]` and returns all of them as a "csv" or "json" file, `figure` with `[visitor, kind, axis, reference,
+    runs]` their curves, where `axis` is one of AXES and `runs` are the ids of those that are shown, `reference` one of
+    them or not.
     All of it comes from the browser, so it is not to be trusted; each may return `{"error": sentence}` instead.
     """
     return component("run_table", TEMPLATE, "look", "figure", "plot", server_functions=[runs, table, figure], **kwargs)
 
 
-def pack_runs(rows: Sequence[Compared], titles: Mapping[str, tuple[str, dict]] | None = None) -> dict:
-    """The runs in the order in which they began; where the `titles` of all settings are given, with those of the
-    settings in which they differ, each `[name, title, {value: title}]`.
-
-    A run is what `Compared.to_dict` has of it and its two curves, `[step, seconds, loss]` of some of their points.
+def pack_runs(rows: Sequence[Compared], reference: Compared, titles: Mapping[str, tuple[str, dict]]) -> dict:
+    """The runs in the order in which they began, each with what is `told` of it beside the reference; and the settings
+    in which they differ, each `[name, title, {value: title}]`.
     """
-    packed = {"runs": [_pack_run(row) for row in rows]}
-    return packed | {"columns": [[name, *titles[name]] for name in differing(rows)]} if titles else packed
+    told = distinctions(rows, reference)
+    return {
+        "runs": [pack_run(row) | {"told": words} for row, words in zip(rows, told, strict=True)],
+        "columns": [[name, *titles[name]] for name in differing(rows)],
+    }
 
 
-def _pack_run(row: Compared) -> dict:
+def pack_run(row: Compared) -> dict:
+    """What `Compared.to_dict` has of a run, and its two curves, `[step, seconds, loss]` of some of their points."""
     own = {"id": row.id, "bits_per_nat": row.bits_per_nat, "tokens_per_step": row.tokens_per_step}
     averages = smooth([step.train_loss for step in row.history], 0)
     curves = {
