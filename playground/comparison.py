@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from playground.checkpoint import Past, TrainStep
 from playground.corpus import References
 from playground.runs import Run
-from playground.training import Trainer, get_lr
+from playground.training import ESTIMATE_TOKENS, Trainer, get_lr
 
 FORMULA = ("=", "+", "-", "@")  # how a cell begins that spreadsheets compute
 WANTED_SIZE = "tokenizer_vocab_size"  # of the vocabulary; `vocab_size` is what came of it
@@ -24,7 +24,9 @@ RESULTS = (
     "seconds",
     "best_loss",
     "best_step",
+    "best_tokens",
     "val_loss",
+    "val_tokens",
     "bits_per_char",
     "n_unknown",
     "unknown_share",
@@ -71,11 +73,14 @@ class Compared:
     seconds: float  # of computing
     best_loss: float | None  # the lowest of the curve, whose points are estimates
     best_step: int | None
+    best_tokens: int | None  # over how many it was estimated
     val_loss: float | None  # over the whole part, at the last step; None while the run goes on
+    val_tokens: int | None  # over how many
     bits_per_char: float | None  # of `val_loss`; a lower bound where tokens are unknown, and so are all its losses
     bits_per_nat: float | None  # what a loss of one nat a token is in bits per character
     n_unknown: int  # validation tokens that are not in the vocabulary
     unknown_share: float  # of all validation tokens
+    vocabulary: str  # the same for runs whose tokens are the same: only their losses compare
     history: list[TrainStep] = field(repr=False)
     evaluations: list[TrainStep] = field(repr=False)  # those steps of it that have a validation loss
 
@@ -163,6 +168,7 @@ def _compared(run: Run) -> Compared:
     evaluations = [step for step in progress.steps if step.val_loss is not None]
     best = min(evaluations, key=lambda step: step.val_loss, default=None)
     loss, rate = progress.final_loss, bits_per_nat(references)
+    n_tokens = references.n_tokens if references else 0
     return Compared(
         id=run.id,
         name=run.name,
@@ -174,14 +180,23 @@ def _compared(run: Run) -> Compared:
         seconds=progress.seconds,
         best_loss=best and best.val_loss,
         best_step=best and best.step,
+        best_tokens=best and min(ESTIMATE_TOKENS, n_tokens),
         val_loss=loss,
+        val_tokens=None if loss is None else n_tokens,
         bits_per_char=None if loss is None or rate is None else loss * rate,
         bits_per_nat=rate,
         n_unknown=references.n_unknown if references else 0,
-        unknown_share=references.n_unknown / (references.n_tokens + 1) if references else 0.0,  # the first has no loss
+        unknown_share=references.n_unknown / (n_tokens + 1) if references else 0.0,  # the first has no loss
+        vocabulary=_vocabulary(run, seen),
         history=progress.steps,
         evaluations=evaluations,
     )
+
+
+def _vocabulary(run: Run, seen: Trainer | Past) -> str:
+    """What the tokenizer is and what it was learned from: of a chain of models it is the first one's."""
+    first = seen.provenance[0].sha256 if seen.provenance else run.origin["text_sha256"]
+    return f"{run.recipe.tokenizer} {seen.config.vocab_size} {first}"
 
 
 def _told(row: Compared, reference: Compared, names: Sequence[str]) -> str:

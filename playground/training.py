@@ -256,9 +256,14 @@ class Trainer:
         dist.all_reduce(said)
         return bool(said)
 
+    @property
+    def provenance(self) -> tuple[Provenance, ...]:
+        """The texts that the model has learned from, oldest first."""
+        text = Provenance(self.corpus.name, self.corpus.n_chars, self.corpus.sha256)
+        return (*(self.start.provenance if self.start else ()), text)
+
     def checkpoint(self, name: str, val_loss: float | None = None, first_val_loss: float | None = None) -> Checkpoint:
         """What the run has learned so far, as a copy that further training does not touch."""
-        text = Provenance(self.corpus.name, self.corpus.n_chars, self.corpus.sha256)
         return Checkpoint(
             name=name,
             config=self.config,
@@ -266,7 +271,7 @@ class Trainer:
             weights=_copy(self.model.state_dict(), "cpu"),
             train_config=self.train_config,
             history=tuple(self.history),
-            provenance=(*(self.start.provenance if self.start else ()), text),
+            provenance=self.provenance,
             val_loss=val_loss,
             references=self.references,
             first_val_loss=first_val_loss,

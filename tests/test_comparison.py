@@ -77,6 +77,7 @@ def test_a_row_by_hand(make_run, small_text, small_recipe):
     assert (row.name, row.state, row.step, row.tokens, row.seconds) == ("Run 0", "stopped", 5, 5 * 8 * 16, 5.0)
     assert (row.best_loss, row.best_step, row.val_loss, row.n_unknown) == (2.25, 3, 2.0, 3)
     assert row.unknown_share == 3 / 41
+    assert (row.best_tokens, row.val_tokens) == (40, 40)
     assert row.bits_per_char == pytest.approx(2.0 / 0.6931471805599453 * 40 / 100)
     assert [(step.step, step.val_loss) for step in row.evaluations] == [(1, 3.5), (3, 2.25), (5, 2.5)]
     assert row.n_params == replace(small_recipe.model, vocab_size=30).n_params
@@ -117,6 +118,7 @@ def test_a_run_that_goes_on_has_a_row(make_run, small_text, small_recipe):
     run.begin()
     wait_until(lambda: run.progress().step > 20, "some steps")
     row = compare([run])[0]
+    assert row.vocabulary.endswith(small_text.sha256) and row.val_tokens is None
     assert row.state == "running" and row.step > 20 and row.best_loss == min(s.val_loss for s in row.evaluations)
     assert row.val_loss is row.bits_per_char is None
     run.stop()
@@ -157,6 +159,21 @@ def test_fine_tuning_has_the_tokenizer_and_the_shape_of_its_start(make_run, smal
             2,
             0.25,
         )
+
+
+def test_losses_compare_where_the_tokens_were_learned_from_one_text(
+    make_run, small_text, small_recipe, tiny_checkpoint
+):
+    """As many tokens of one kind are others if they come from another text: from the one that a start began with."""
+    learned = tiny_checkpoint.provenance[0]
+    other_start = replace(tiny_checkpoint, provenance=(replace(learned, sha256="0" * 64), learned))
+    starts = tiny_checkpoint, tiny_checkpoint, other_start, None  # which learned from this very text
+    rows = compare([finished(make_run(small_text, small_recipe, start)) for start in starts])
+    one, same, other, scratch = (row.vocabulary for row in rows)
+    assert one == same == scratch != other
+    assert len({row.settings["vocab_size"] for row in rows}) == 1
+    deeper = replace(small_recipe, model=replace(small_recipe.model, n_layer=1))
+    assert compare([finished(make_run(small_text, deeper))])[0].vocabulary == scratch
 
 
 def test_a_learning_rate_changed_on_the_way_is_told(make_run, small_text, small_recipe):

@@ -174,9 +174,8 @@ def test_runs_are_drawn_in_bits_if_all_know_them_and_the_reference_is_thicker():
     def run(name: str, bits_per_nat: float | None, n_unknown: int = 0) -> Compared:
         steps = [TrainStep(i, 3.0, 0.1, 1.0, i / 4, 4 / i) for i in (1, 2, 4)]
         unknown = n_unknown, n_unknown / 8
-        return Compared(
-            "id", name, "finished", {}, 9, 4, 32, 1.0, 1.0, 4, None, None, bits_per_nat, *unknown, steps, steps
-        )
+        losses = 1.0, 4, 8, None, None, None, bits_per_nat
+        return Compared("id", name, "finished", {}, 9, 4, 32, 1.0, *losses, *unknown, "", steps, steps)
 
     runs = {1: run("Verses", 0.5), 8: run("$\\frac{$ " * 9, 2.0)}
     told = {1: "4 layers", 2: "same settings", 8: "reference"}

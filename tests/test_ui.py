@@ -530,7 +530,7 @@ def test_runs_are_compared_with_the_pages_own_words_for_what_differs(poll, small
 
 def test_however_long_a_run_its_curves_are_short():
     steps = [TrainStep(i, 3 / i, 0.1, 1.0, float(i), 4 / i) for i in range(1, 20_001)]
-    row = Compared("id", "a", "running", {}, 9, 20_000, 32, 1.0, 0.1, 1, None, None, None, 0, 0.0, steps, steps)
+    row = Compared("id", "a", "running", {}, 9, 20_000, 32, 1.0, 0.1, 1, 9, *[None] * 4, 0, 0.0, "", steps, steps)
     packed = pack_run(row)
     assert all(len(packed[curve]) <= MOST_POINTS for curve in ("val", "train"))
     assert packed["val"][0] == [1, 1.0, 4.0] and packed["val"][-1][0] == 20_000

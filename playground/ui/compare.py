@@ -37,7 +37,8 @@ def titles_of(controls: Mapping[str, gr.components.Component]) -> dict[str, tupl
 
 
 def _all(site: Site, key: str) -> list[Compared]:
-    rows = compare(list(site.workspace(key).runs.values()))
+    with site.visit():
+        rows = compare(list(site.workspace(key).runs.values()))
     if not rows:
         raise BadInput(NO_RUNS)
     return rows
@@ -52,9 +53,11 @@ def _runs(site: Site, titles: Mapping[str, tuple[str, dict]]) -> Callable:
     @answer(str, str, str)
     def runs(key, run_id, reference):
         if run_id:
-            return {"runs": [pack_run(row) for row in compare([site.workspace(key).run(run_id)])]}
+            with site.visit():
+                return {"runs": [pack_run(row) for row in compare([site.workspace(key).run(run_id)])]}
         rows = _all(site, key)
-        return pack_runs(rows, _chosen(rows, reference), titles)
+        with site.visit():
+            return pack_runs(rows, _chosen(rows, reference), titles)
 
     return runs
 

@@ -106,6 +106,9 @@ def test_runs_stand_side_by_side_and_their_files_agree(trained):
     assert column(section, "n_params") == [f"{run['n_params']:,}" for run in runs]
     for name in ("best_loss", "val_loss", "bits_per_char"):
         assert numbers(column(section, name)) == pytest.approx([run[name] for run in runs], abs=6e-4)
+    for name in ("best", "val"):
+        over = [f"over {run[name + '_tokens']:,} tokens" for run in runs]
+        expect(section.locator(f"tbody [data-column={name}_loss] .rt-over")).to_have_text(over)
     for run in runs:
         curve = [point["val_loss"] for point in run["curve"]]
         assert min(curve) == run["best_loss"] and run["curve"][-1]["step"] == run["step"]
@@ -285,7 +288,7 @@ def test_a_run_that_is_going_gets_on_in_the_table(visitor):
     expect(section.locator("tbody [data-column=bits_per_char]")).to_have_text("—")
     visitor.at("stop").click()
     expect(state).to_have_text("stopped")
-    expect(section.locator("tbody [data-column=bits_per_char]")).to_have_text(re.compile(r"^\d\.\d{3}$"))
+    expect(section.locator("tbody [data-column=bits_per_char]")).to_have_text(re.compile(r"^\d\.\d{3}over \d+ tokens$"))
 
 
 def test_no_word_is_cut_on_a_wide_page(trained):

@@ -24,6 +24,7 @@ const FORMATS = {
 };
 // What is not in the vocabulary is foreseen in fewer bits than it has.
 const bits = (run, number) => (run.n_unknown ? "≥ " : "") + threeDecimals(number);
+const OVER = { best_loss: "best_tokens", val_loss: "val_tokens", bits_per_char: "val_tokens" };
 const LOSSES = ["best_loss", "val_loss", "bits_per_char"];
 
 // Where things stand in a point of a curve.
@@ -92,6 +93,8 @@ async function refresh(id) {
   const answer = await ask(() => server.runs([props.value, id, ""]));
   state.asking = false;
   if (answer.error || loads !== state.loads) return; // all of them have come since
+  const known = state.runs.find((run) => run.id === id);
+  if (known.learning_rate_changed !== answer.runs[0].learning_rate_changed) return load(); // by which they differ now
   state.runs = state.runs.map((run) => (run.id === id ? { ...run, ...answer.runs[0] } : run));
   show();
 }
@@ -207,7 +210,8 @@ function cell(run, [name, , titles]) {
   const node = make("td", "", told(run, name, titles));
   node.dataset.column = name;
   if (LOSSES.includes(name)) node.append(...away(run, name));
-  if (name === "bits_per_char" && run.n_unknown) node.append(make("small", "rt-unknown", `${percent(run.unknown_share)} unknown`));
+  if (OVER[name] && run[name] !== null) node.append(make("small", "rt-over", `over ${whole(run[OVER[name]])} tokens`));
+  if (name === "bits_per_char" && run.n_unknown) node.append(make("small", "rt-over", `${percent(run.unknown_share)} unknown`));
   return node;
 }
 
@@ -229,7 +233,7 @@ function away(run, name) {
 }
 
 const sameText = (a, b) => a.text === b.text && a.text_sha256 === b.text_sha256;
-const sameTokens = (a, b) => a.tokenizer === b.tokenizer && a.vocab_size === b.vocab_size;
+const sameTokens = (a, b) => a.vocabulary === b.vocabulary;
 
 function comparable(a, b, name) {
   const inBits = name === "bits_per_char" && !a.n_unknown && !b.n_unknown;
@@ -246,6 +250,7 @@ function notes() {
     [!texts, "They learned from different texts, and losses compare only on the same: other differences are left out."],
     [texts && !tokens, "Their tokens differ, so bits per character compare them, and nats a token do not."],
     [runs.some((run) => run.n_unknown), "≥: some tokens of the validation part are unknown to the tokenizer. To foresee what they are takes more bits, so these losses are lower bounds: sorted they come after the others, and their curves are dashed."],
+    [true, "The best validation loss is an estimate during the run, the loss over the whole part is measured at its end."],
     [runs.some((run) => run.val_loss === null), "—: the whole validation part is measured when a run pauses or ends."],
   ];
   return sentences.filter(([holds]) => holds).map(([, sentence]) => sentence);

@@ -69,7 +69,7 @@ def pack_runs(rows: Sequence[Compared], reference: Compared, titles: Mapping[str
 
 def pack_run(row: Compared) -> dict:
     """What `Compared.to_dict` has of a run, and its two curves, `[step, seconds, loss]` of some of their points."""
-    own = {"id": row.id, "bits_per_nat": row.bits_per_nat, "tokens_per_step": row.tokens_per_step}
+    own = {name: getattr(row, name) for name in ("id", "bits_per_nat", "tokens_per_step", "vocabulary")}
     averages = smooth([step.train_loss for step in row.history], 0)
     curves = {
         "val": _curve(row.evaluations, [step.val_loss for step in row.evaluations]),
