@@ -208,10 +208,6 @@ class Run:
             raise BadInput("This step of the run is not kept: choose one of the list.")
         return replace(checkpoints.load(self._point_file(step)), name=self._point_name(step))
 
-    def made(self, checkpoint: Checkpoint) -> bool:
-        """Whether a checkpoint is, by its name, what this run has become, or was on the way."""
-        return checkpoint.name in (self.name, *map(self._point_name, self.points))
-
     @property
     def origin(self) -> dict[str, str | None]:
         """What it learns from: `text`, its name, and `text_sha256`; and `start`, the checkpoint it goes on from."""
@@ -387,7 +383,7 @@ class Run:
 
     def _point_name(self, step: int) -> str:
         place = f", step {step:,}"
-        return self.name[: MAX_NAME - len(place)] + place
+        return self.name[: MAX_NAME - len(place) - len(" (99)")] + place  # with room for a number, if it is taken
 
     def _point_file(self, step: int) -> Path:
         return self.folder / POINTS / f"{step}.safetensors" if step else self.folder / START

@@ -267,6 +267,36 @@ def test_a_visitor_goes_back_to_an_earlier_point(open_data, small_text, small_re
     assert same(again.go_back(run.id, 20), run.point(20))
 
 
+def test_going_back_takes_the_place_of_nothing_else(open_data, small_text, small_recipe, tiny_checkpoint):
+    """Not of a checkpoint that a visitor called so, nor of the point of a run whose name is cut to the same."""
+    visitors = open_data()
+    key, workspace = visitors.enter(None)
+    long_text = replace(small_text, name="long " * 15 + "name")  # 79 letters, of which two runs differ in none
+    runs = [
+        join(workspace.start(long_text, replace(small_recipe, train=replace(small_recipe.train, seed=seed)), start))
+        for seed, start in ((1, tiny_checkpoint), (2, tiny_checkpoint))
+    ]
+    point_names = {run.point(10).name for run in runs}
+    assert len(point_names) == 1 and all(len(run.name) <= 80 for run in runs)
+    own = workspace.save_as(point_names.pop())
+
+    for _ in range(2):
+        for run in runs:
+            went_back = workspace.go_back(run.id, 10)
+            assert same(replace(went_back, name=run.point(10).name), run.point(10))
+            assert "step 10 (" in went_back.name and workspace.maker(went_back) is run
+    assert len(workspace.names) == len(set(workspace.names)) == 6  # what ships, two ends, its own, and two points
+    assert same(workspace.listed(own.name), own) and workspace.maker(own) is None
+    assert [workspace.maker(workspace.listed(run.name)) for run in runs] == runs
+
+    visitors.close(PATIENCE)
+    again = open_data().get(key)
+    listed = [again.listed(name) for name in again.names]
+    assert [checkpoint.name for checkpoint in listed[1:]] == again.names[1:]
+    made_by = [again.maker(checkpoint) for checkpoint in listed]
+    assert [run and run.id for run in made_by] == [None, *(run.id for run in runs), None, *(run.id for run in runs)]
+
+
 # --- Limits of one visitor --------------------------------------------------------------------------------------------
 
 

@@ -392,7 +392,7 @@ def _chart_value(key: str, workspace: Workspace, begun: Run | None = None) -> di
     from the run that made it if that was here.
     """
     (current, version), runs = workspace.in_use, list(workspace.runs.values())
-    shown = begun or workspace.active_run or next((run for run in reversed(runs) if run.made(current)), None)
+    shown = begun or workspace.active_run or workspace.maker(current)
     return {
         "visitor": key,
         "run": shown.id if shown else f"{PAST}{version}",
