@@ -17,6 +17,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -195,12 +196,13 @@ class Run:
     @property
     def points(self) -> list[int]:
         """The steps that one can go back to, the start included: evaluations evenly spread over the run."""
-        reached = len((self.trainer or self.past).history)
-        return [step for step in self._point_steps if step <= reached and self._point_file(step).exists()]
+        kept = self._point_sizes()
+        reached = len((self.trainer or self.past).history) if kept else 0  # what lies beyond is of another future
+        return [step for step in kept if step <= reached]
 
     @property
     def points_bytes(self) -> int:
-        return sum(self._point_file(step).stat().st_size for step in self.points)
+        return sum(self._point_sizes().values())
 
     def point(self, step: int) -> Checkpoint:
         """What the run had become after a step, one of its `points`."""
@@ -387,6 +389,14 @@ class Run:
 
     def _point_file(self, step: int) -> Path:
         return self.folder / POINTS / f"{step}.safetensors" if step else self.folder / START
+
+    def _point_sizes(self) -> dict[int, int]:
+        """The bytes of the points by their steps: of all that stand here, whatever the host allowed at the time."""
+        steps, sizes = sorted(int(file.stem) for file in (self.folder / POINTS).glob("*.safetensors")), {}
+        for step in [0, *steps] if self._point_steps else steps:
+            with suppress(OSError):  # it is gone by now
+                sizes[step] = self._point_file(step).stat().st_size
+        return sizes
 
     def _keep_point(self, step: int) -> None:
         if step in self._point_steps:

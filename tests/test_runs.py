@@ -316,6 +316,16 @@ def test_points_are_few_and_take_little_room(tuned, tiny_checkpoint, monkeypatch
     assert run.points_bytes == sum(file.stat().st_size for file in files) and len(files) == 3
 
 
+def test_points_stay_where_others_would_be_planned_now(tuned, make_engine, published, monkeypatch):
+    monkeypatch.setattr(runs, "MAX_POINTS", 3)
+    run = join(tuned())
+    assert run.points == [0, 30, 60]
+    monkeypatch.setattr(runs, "MAX_POINTS", 4)  # of which the second and third would be after 10 and 40 steps
+    again = Run(run.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
+    assert again.points == [0, 30, 60] and again.points_bytes == run.points_bytes
+    assert again.point(30).step == 30
+
+
 def test_a_run_from_nothing_has_no_points(begin, small_text, small_recipe):
     run = join(begin(small_text, small_recipe))
     assert run.points == [] and run.progress().beginning is None
