@@ -226,7 +226,10 @@ class Run:
     def past(self) -> Past:
         """What can be told of the run while it does not compute; read when it is first asked for."""
         if (self.folder / PAST).exists() and not self.interrupted:
-            return Past.from_dict(json.loads((self.folder / PAST).read_bytes()))
+            try:
+                return Past.from_dict(json.loads((self.folder / PAST).read_bytes()))
+            except (OSError, ValueError, AttributeError):  # not by a crash of ours: those leave whole files
+                logging.exception("the past of a run cannot be read")
         try:
             history = saved_history(self.folder / STATE)
         except (SafetensorError, ValueError, LookupError, OSError):  # there is none yet, or it will have to begin anew

@@ -775,6 +775,36 @@ def test_a_run_that_cannot_be_read_does_not_keep_the_rest_from_opening(
     wait_until(lambda: again.progress().step > step, "the next step of the sound run")
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff"])
+def test_a_past_that_cannot_be_read_locks_nobody_out(content, open_data, small_text, small_recipe, tiny_checkpoint):
+    visitors = open_data()
+    key, workspace = visitors.enter(None)
+    run = join(workspace.start(small_text, small_recipe, tiny_checkpoint))
+    visitors.close(PATIENCE)
+    (run.folder / PAST).write_bytes(content)
+
+    again = open_data().get(key)
+    assert again.current.name == run.name and again.maker(again.current).id == run.id
+    assert again.use("Shipped") is tiny_checkpoint and again.text_of(tiny_checkpoint) is None
+    assert again.add(tiny_checkpoint).name == "Verses"
+    progress = again.run(run.id).progress()
+    assert (progress.state, progress.step, progress.steps) == ("finished", 0, [])
+
+
+def test_what_is_in_use_is_known_without_reading_any_past(
+    open_data, small_text, small_recipe, tiny_checkpoint, monkeypatch
+):
+    """As many as twenty histories, each of which may have a hundred thousand steps."""
+    visitors = open_data()
+    key, workspace = visitors.enter(None)
+    run = join(workspace.start(small_text, small_recipe, tiny_checkpoint))
+    visitors.close(PATIENCE)
+    monkeypatch.setattr(workspaces.Run, "past", property(lambda run: pytest.fail("a past was read")))
+    again = open_data().get(key)
+    assert again.maker(again.current).id == run.id and again.run(run.id).points_bytes > 0
+    again.use("Shipped")
+
+
 # --- Runs that nobody looks at ----------------------------------------------------------------------------------------
 
 
