@@ -121,7 +121,7 @@ class Run:
 
     `publish` is called with a new checkpoint at every pause and at the end, from the thread that works on the run.
     A run that has paused takes no memory: it goes on from its files as after a restart. Of one that started from a
-    checkpoint, some of what it was on the way stays for as long as the run, in about `points_bytes` at most.
+    checkpoint, some of what it was on the way stays for as long as the run, in `points_bytes` at most.
     """
 
     def __init__(
@@ -146,7 +146,9 @@ class Run:
             self.state = "paused"
         self._saved_step, self._save_at = -1, 0.0
         self._lock = threading.RLock()
-        self._point_steps = self._plan_points(points_bytes)
+        self._points_bytes = points_bytes
+        self._point_steps = self._plan_points()
+        self._thin_points()
         kept = {RECORD, TEXT, PAST} | ({START} if self._point_steps else set())
         remove_except(folder, kept | ({START, FIRST, STATE} if self.active else set()))
 
@@ -379,10 +381,10 @@ class Run:
         first = self._read("first", FIRST) if self._record.get("first") else None
         return make_trainer(self.text, self.recipe, base, write_sample, first, beside=self._engine.beside)
 
-    def _plan_points(self, most_bytes: float) -> list[int]:
+    def _plan_points(self) -> list[int]:
         """The start and the evaluations to keep: as many as there is room for, or none if that is not even two."""
         start, train = self.folder / START, self.recipe.train
-        most = min(MAX_POINTS, int(most_bytes // start.stat().st_size)) if start.exists() else 0
+        most = min(MAX_POINTS, int(self._points_bytes // start.stat().st_size)) if start.exists() else 0
         evaluated = (step for step in range(1, train.max_iters + 1) if is_evaluated(step, train))
         return _spread([0, *evaluated], most) if most > 1 else []
 
@@ -404,6 +406,15 @@ class Run:
     def _keep_point(self, step: int) -> None:
         if step in self._point_steps:
             checkpoints.save(self.trainer.checkpoint(self._point_name(step)), self._point_file(step))
+            self._thin_points()
+
+    def _thin_points(self) -> None:
+        """Removes points that are too many or too much: each has a history and a life, which grow with the run."""
+        sizes = self._point_sizes()
+        while len(sizes) > MAX_POINTS or sum(sizes.values()) > self._points_bytes:
+            step = _least_missed(list(sizes))
+            del sizes[step]
+            remove(self._point_file(step))
 
     def _take_rate(self) -> None:
         """Follows a change of the learning rate, which is forgotten only when a state remembers it."""
@@ -493,6 +504,16 @@ def _spread(steps: Sequence[int], most: int) -> list[int]:
     """
     n = min(most, len(steps))
     return [steps[round(i * (len(steps) - 1) / (n - 1))] for i in range(n)]
+
+
+def _least_missed(steps: Sequence[int]) -> int:
+    """Which of the steps leaves the shortest gap; of two, the last.
+
+    >>> _least_missed([0, 10, 20, 25, 40]), _least_missed([0, 40])
+    (20, 40)
+    """
+    gaps = {step: after - before for before, step, after in zip(steps, steps[1:], steps[2:], strict=False)}
+    return min(gaps, key=gaps.get, default=steps[-1])
 
 
 def _notes(trainer: Trainer) -> str:

@@ -334,7 +334,7 @@ class Workspace:
 
     @property
     def _most_bytes(self) -> int:
-        """Of one visitor's checkpoints and points of runs; these take about half of it at most."""
+        """Of one visitor's checkpoints and points of runs; these take half of it at most."""
         return int(self._host.settings.visitor_gb * GB)
 
     def _write_index(self) -> None:

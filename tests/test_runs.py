@@ -1,5 +1,6 @@
 """Runs: the curve of a plain loop, whoever pauses, re-opens or fills the disk on the way."""
 
+import doctest
 import errno
 import gc
 import json
@@ -314,6 +315,28 @@ def test_points_are_few_and_take_little_room(tuned, tiny_checkpoint, monkeypatch
     assert run.points == [0, 30, 60]
     files = [run.folder / START, *(run.folder / POINTS).iterdir()]
     assert run.points_bytes == sum(file.stat().st_size for file in files) and len(files) == 3
+
+
+def test_points_take_no_more_room_than_there_is_however_they_grow(
+    begin, make_engine, published, tuned, tiny_checkpoint
+):
+    """A start without a history and a life is small; each point has those of the run."""
+    start = replace(tiny_checkpoint, life=None, history=())
+    size, recipe = len(to_bytes(start)), tuned().recipe
+
+    def files_of(run: Run) -> list[int]:
+        return [file.stat().st_size for file in [run.folder / START, *(run.folder / POINTS).iterdir()]]
+
+    run = join(begin(OTHER, recipe, start, points_bytes=6 * size))
+    assert sum(files_of(run)) == run.points_bytes <= 6 * size < len(run._point_steps) * max(files_of(run))
+    assert len(files_of(run)) == len(run.points) > 3 and {0, 60} < set(run.points)
+    again = Run(run.folder, make_engine(), published.append, 0.0, 4 * size)  # the host allows less
+    assert sum(files_of(again)) == again.points_bytes <= 4 * size and again.points == [0, 60]
+    assert join(begin(OTHER, recipe, start, points_bytes=2 * size)).points == [0]
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(runs).failed == 0
 
 
 def test_points_stay_where_others_would_be_planned_now(tuned, make_engine, published, monkeypatch):
