@@ -16,7 +16,7 @@ from the last state to the very curve the run would have had.
 import json
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -53,6 +53,15 @@ SAVING_SHARE = 0.05  # of the time at most goes into saving states, however larg
 
 
 @dataclass(frozen=True)
+class Point:
+    """A step of a run that one can go back to, with the losses that were found there, as `TrainStep` has them."""
+
+    step: int
+    val_loss: float | None  # None as long as those of the start are not known
+    first_val_loss: float | None
+
+
+@dataclass(frozen=True)
 class Progress:
     """What is new in a run since a cursor: the page asks for it twice a second."""
 
@@ -71,7 +80,7 @@ class Progress:
     final_loss: float | None = None  # over the whole validation part
     first_final_loss: float | None = None  # likewise, of the text that was learned before
     beginning: Beginning | None = None  # where it is fine-tuned
-    points: Collection[int] = ()  # the steps that one can go back to
+    points: Sequence[Point] = ()
 
 
 def past_progress(checkpoint: Checkpoint, cursor: int = 0) -> Progress:
@@ -310,7 +319,7 @@ class Run:
             final_loss=past.val_loss if over else None,
             first_final_loss=past.first_val_loss if over else None,
             beginning=latest.beginning,
-            points=self.points,
+            points=[_point(step, history, latest.beginning) for step in self.points if step <= len(history)],
         )
 
     # What the engine calls, in one thread at a time.
@@ -504,6 +513,11 @@ def _spread(steps: Sequence[int], most: int) -> list[int]:
     """
     n = min(most, len(steps))
     return [steps[round(i * (len(steps) - 1) / (n - 1))] for i in range(n)]
+
+
+def _point(step: int, history: Sequence[TrainStep], beginning: Beginning | None) -> Point:
+    seen = history[step - 1] if step else beginning
+    return Point(step, seen and seen.val_loss, seen and seen.first_val_loss)
 
 
 def _least_missed(steps: Sequence[int]) -> int:

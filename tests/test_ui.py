@@ -328,10 +328,12 @@ def test_a_poll_from_the_beginning_has_where_a_fine_tuning_began(poll, small_tex
     assert answer["val"][1:] == [
         [s.step, s.val_loss, s.sample, s.first_val_loss] for s in history if s.val_loss is not None
     ]
-    assert answer["first_text"] == "verses.txt" and answer["points"] == run.points != []
+    assert answer["first_text"] == "verses.txt"
+    assert answer["points"] == [[step, loss, first] for step, loss, _, first in answer["val"]]
+    assert poll(30, run)["points"] == answer["points"]  # also when its evaluations are known, or were left out
     assert answer["first_final_loss"] == workspace.current.first_val_loss > 0
     assert poll(1, run)["val"] == answer["val"][2:]
-    assert past["points"] == () and past["val"] == answer["val"]  # of the model in use
+    assert past["points"] == [] and past["val"] == answer["val"]  # of the model in use
 
 
 def test_the_figure_of_the_bars_is_drawn_with_their_settings(site, key, monkeypatch):

@@ -531,7 +531,7 @@ def _points(progress: Progress, cursor: int) -> dict:
         "train": [[s.step, s.train_loss, s.learning_rate, s.grad_norm, average] for s, average in steps],
         "val": before + [_evaluation(step.step, step) for step in evaluated],
         "first_text": beginning and beginning.first_text,
-        "points": progress.points,
+        "points": [list(vars(point).values()) for point in progress.points],
         "tokens_per_second": progress.tokens_per_second,
         "seconds": progress.seconds,
         "seconds_left": progress.seconds_left,
