@@ -49,6 +49,7 @@ MAX_RECOVERIES = 5  # without a step of progress; more would mean that the run i
 MAX_POINTS = 16  # of a run that one can go back to
 RECORD, TEXT, START, STATE, PAST = "run.json", "text.txt", "start.safetensors", "state.safetensors", "past.json"
 FIRST, POINTS = "first.txt", "points"
+TOO_LARGE = "No earlier steps are kept of a model this large: to keep one, pause there and save the model under a name."
 SAVING_SHARE = 0.05  # of the time at most goes into saving states, however large they are
 
 
@@ -81,6 +82,7 @@ class Progress:
     first_final_loss: float | None = None  # likewise, of the text that was learned before
     beginning: Beginning | None = None  # where it is fine-tuned
     points: Sequence[Point] = ()
+    points_note: str = ""  # why there are none, where one might look for some
 
 
 def past_progress(checkpoint: Checkpoint, cursor: int = 0) -> Progress:
@@ -212,6 +214,11 @@ class Run:
         return [step for step in kept if step <= reached]
 
     @property
+    def points_note(self) -> str:
+        """Why a fine-tuning keeps no points, if so."""
+        return TOO_LARGE if self._record.get("start") and not self._point_sizes() else ""
+
+    @property
     def points_bytes(self) -> int:
         return sum(self._point_sizes().values())
 
@@ -320,6 +327,7 @@ class Run:
             first_final_loss=past.first_val_loss if over else None,
             beginning=latest.beginning,
             points=[_point(step, history, latest.beginning) for step in self.points if step <= len(history)],
+            points_note=self.points_note,
         )
 
     # What the engine calls, in one thread at a time.

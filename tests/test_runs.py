@@ -307,16 +307,19 @@ def test_points_beyond_the_state_that_a_run_goes_on_from_are_of_another_future(t
     assert again.points == [step for step in run.points if step <= n_steps]
 
 
-def test_points_are_few_and_take_little_room(tuned, tiny_checkpoint, monkeypatch):
+def test_points_are_few_and_take_little_room(tuned, tiny_checkpoint, make_engine, published, monkeypatch):
     size = len(to_bytes(tiny_checkpoint))
     assert join(tuned(points_bytes=4.5 * size)).points == [0, 10, 40, 60]
     assert join(tuned(points_bytes=2.5 * size)).points == [0, 60]
     without = join(tuned(points_bytes=1.5 * size))
     wait_until(lambda: not (without.folder / START).exists(), "the room")
     assert without.points == [] and without.points_bytes == 0 and not (without.folder / POINTS).exists()
+    assert "model this large" in without.progress().points_note
+    again = Run(without.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
+    assert again.progress() == without.progress()
     monkeypatch.setattr(runs, "MAX_POINTS", 3)
     run = join(tuned())
-    assert run.points == [0, 30, 60]
+    assert run.points == [0, 30, 60] and run.progress().points_note == ""
     files = [run.folder / START, *(run.folder / POINTS).iterdir()]
     assert run.points_bytes == sum(file.stat().st_size for file in files) and len(files) == 3
 
@@ -355,7 +358,7 @@ def test_points_stay_where_others_would_be_planned_now(tuned, make_engine, publi
 
 def test_a_run_from_nothing_has_no_points(begin, small_text, small_recipe):
     run = join(begin(small_text, small_recipe))
-    assert run.points == [] and run.progress().beginning is None
+    assert run.points == [] and run.progress().beginning is None and run.points_note == ""
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -532,6 +532,7 @@ def _points(progress: Progress, cursor: int) -> dict:
         "val": before + [_evaluation(step.step, step) for step in evaluated],
         "first_text": beginning and beginning.first_text,
         "points": [list(vars(point).values()) for point in progress.points],
+        "points_note": progress.points_note,
         "tokens_per_second": progress.tokens_per_second,
         "seconds": progress.seconds,
         "seconds_left": progress.seconds_left,

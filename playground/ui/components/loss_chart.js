@@ -302,6 +302,8 @@ function showPoints() {
   const kept = latest.points ?? [];
   const [steps, texts] = [kept.map(([step]) => step), kept.map(pointText)];
   find(".points").hidden = !steps.length;
+  find(".points-note").hidden = !latest.points_note;
+  setText(find(".points-note"), latest.points_note ?? "");
   if (texts.join() === [...points.options].map((option) => option.text).join()) return;
   const chosen = points.value;
   points.replaceChildren(...steps.map((step, i) => new Option(texts[i], step)));
