@@ -208,15 +208,10 @@ class Run:
 
     @property
     def points(self) -> list[int]:
-        """The steps that one can go back to, the start included: evaluations evenly spread over the run."""
+        """The steps that one can go back to, the start included: evaluations spread over the run."""
         kept = self._point_sizes()
         reached = len((self.trainer or self.past).history) if kept else 0  # what lies beyond is of another future
         return [step for step in kept if step <= reached]
-
-    @property
-    def points_note(self) -> str:
-        """Why a fine-tuning keeps no points, if so."""
-        return TOO_LARGE if self._record.get("start") and not self._point_sizes() else ""
 
     @property
     def points_bytes(self) -> int:
@@ -312,6 +307,7 @@ class Run:
         state, past, latest = self.state, self.past, self.trainer or self.past  # which another thread may change
         history, computing = list(latest.history), state in COMPUTING
         over = len(past.history) == len(history)
+        points = [_point(step, history, latest.beginning) for step in self.points if step <= len(history)]
         return _progress(
             history,
             latest.config,
@@ -326,8 +322,8 @@ class Run:
             final_loss=past.val_loss if over else None,
             first_final_loss=past.first_val_loss if over else None,
             beginning=latest.beginning,
-            points=[_point(step, history, latest.beginning) for step in self.points if step <= len(history)],
-            points_note=self.points_note,
+            points=points,
+            points_note=TOO_LARGE if self.origin["start"] and not points else "",
         )
 
     # What the engine calls, in one thread at a time.
@@ -414,10 +410,12 @@ class Run:
 
     def _point_sizes(self) -> dict[int, int]:
         """The bytes of the points by their steps: of all that stand here, whatever the host allowed at the time."""
-        steps, sizes = sorted(int(file.stem) for file in (self.folder / POINTS).glob("*.safetensors")), {}
-        for step in [0, *steps] if self._point_steps else steps:
+        files = {int(file.stem): file for file in (self.folder / POINTS).glob("*.safetensors")}
+        files |= {0: self.folder / START} if self._point_steps else {}
+        sizes = {}
+        for step in sorted(files):
             with suppress(OSError):  # it is gone by now
-                sizes[step] = self._point_file(step).stat().st_size
+                sizes[step] = files[step].stat().st_size
         return sizes
 
     def _keep_point(self, step: int) -> None:

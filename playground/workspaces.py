@@ -237,7 +237,7 @@ class Workspace:
         What a run has learned is kept in memory, at least, if the disk cannot be written.
         """
         try:
-            self._list(checkpoint.name, self._write(checkpoint, self._file(secrets.token_urlsafe(16))))
+            self._list(checkpoint.name, self._write(checkpoint, self._file()))
         except OSError:
             logging.exception("a checkpoint could not be written")
             self._list(checkpoint.name, checkpoint)
@@ -255,7 +255,7 @@ class Workspace:
         """
         self._host.check_disk()
         with self._lock:
-            file = self._file(file_name or secrets.token_urlsafe(16))
+            file = self._file(file_name)
             own_name = next((name for name, entry in self._checkpoints.items() if entry == file), None)
             added = replace(checkpoint, name=own_name or self._free_name(checkpoint.name))
             try:
@@ -299,8 +299,8 @@ class Workspace:
 
     # Files.
 
-    def _file(self, name: str) -> Path:
-        return self.folder / "checkpoints" / f"{name}.safetensors"
+    def _file(self, name: str = "") -> Path:
+        return self.folder / "checkpoints" / f"{name or secrets.token_urlsafe(16)}.safetensors"
 
     def _write(self, checkpoint: Checkpoint, file: Path) -> Path:
         checkpoints.save(checkpoint, file)

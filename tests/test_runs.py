@@ -358,7 +358,7 @@ def test_points_stay_where_others_would_be_planned_now(tuned, make_engine, publi
 
 def test_a_run_from_nothing_has_no_points(begin, small_text, small_recipe):
     run = join(begin(small_text, small_recipe))
-    assert run.points == [] and run.progress().beginning is None and run.points_note == ""
+    assert run.points == [] and run.progress().beginning is None and run.progress().points_note == ""
 
 
 @pytest.mark.parametrize("first", [True, False])
