@@ -5,7 +5,7 @@ Reading one never runs code from it, so a stranger's file can be opened; every p
 """
 
 import json
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -95,11 +95,13 @@ class Past:
             config=ModelConfig.from_dict(about.get("config")),
             train_config=TrainConfig.from_dict(about.get("train_config")),
             history=tuple(_records(TrainStep, about.get("history"))),
-            provenance=tuple(_records(Provenance, about.get("provenance"))),
+            provenance=tuple(
+                replace(text, name=clean_name(text.name)) for text in _records(Provenance, about.get("provenance"))
+            ),
             val_loss=_value("val_loss", float | None, about.get("val_loss")),
             references=next(_records(References, about.get("references")), None),
             first_val_loss=_value("first_val_loss", float | None, about.get("first_val_loss")),
-            beginning=next(_records(Beginning, about.get("beginning", [])), None),
+            beginning=_beginning(about.get("beginning", [])),
         )
 
 
@@ -255,6 +257,11 @@ def _check_shapes(stored: dict, config: ModelConfig, about_life: dict | None) ->
                 f"The checkpoint's weights do not fit its configuration: {name} is {quote(shape)} of {quote(dtype)}, "
                 f"not {wanted_shape} of {wanted_dtype!r}."
             )
+
+
+def _beginning(rows: object) -> Beginning | None:
+    begun = next(_records(Beginning, rows), None)
+    return replace(begun, first_text=clean_name(begun.first_text)) if begun and begun.first_text else begun
 
 
 def _records(cls: type, rows: object):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from playground.checkpoint import Beginning, TrainStep
+from playground.checkpoint import MAX_NAME, Beginning, TrainStep
 from playground.comparison import Compared
 from playground.corpus import References
 from playground.embeddings import PositionTable, Rotations, TokenMap
@@ -207,7 +207,7 @@ def loss_figure(
     names = ["training", "validation"]
     if beginning and beginning.first_text:
         axes.plot(steps, [seen.first_val_loss for _, seen in evaluated], "o--", ms=3, color=VIOLET)
-        names.append(_wrapped(f"validation, {beginning.first_text}", 40))
+        names.append(_wrapped(f"validation, {beginning.first_text[:MAX_NAME]}", 40))
     for text in axes.legend(names, frameon=False).get_texts():
         text.set_parse_math(False)
     for i, name in enumerate(("uniform", "unigram", "bigram") if references else ()):

@@ -25,6 +25,7 @@ MAX_TOKENS = 2 * PERIOD  # of the text that is looked at
 MAX_FORESEEN = 128  # tokens of the passage, one forward pass of them
 SCORE_ROWS = 4  # of repeated tokens, by which the heads are scored each time
 LEVELS = 255  # of 8 bits
+MAX_LOSS = 1e30  # nats of a token: no run goes on after so much, and of more a passage may have no mean
 LIFE = "life."  # how the names of its tensors begin, in files
 SCORES = tuple(field.name for field in fields(HeadScores))
 TENSORS = ("attention", "scores", "losses", "guesses", "guess_probs")  # of a life, by snapshots
@@ -136,7 +137,7 @@ def check_about(about: object, config: ModelConfig) -> None:
 def check_foreseen(life: Life, config: ModelConfig) -> None:
     """Raises `BadInput` for a stranger's numbers that no model can have foreseen."""
     if not (
-        (life.losses >= 0).all()
+        ((life.losses >= 0) & (life.losses <= MAX_LOSS)).all()
         and ((life.guesses >= 0) & (life.guesses < config.vocab_size)).all()
         and ((life.guess_probs >= 0) & (life.guess_probs <= 1)).all()
     ):

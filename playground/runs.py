@@ -16,7 +16,8 @@ from the last state to the very curve the run would have had.
 import json
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -48,7 +49,17 @@ MAX_RECOVERIES = 5  # without a step of progress; more would mean that the run i
 MAX_POINTS = 16  # of a run that one can go back to
 RECORD, TEXT, START, STATE, PAST = "run.json", "text.txt", "start.safetensors", "state.safetensors", "past.json"
 FIRST, POINTS = "first.txt", "points"
+TOO_LARGE = "No earlier steps are kept of a model this large: to keep one, pause there and save the model under a name."
 SAVING_SHARE = 0.05  # of the time at most goes into saving states, however large they are
+
+
+@dataclass(frozen=True)
+class Point:
+    """A step of a run that one can go back to, with the losses that were found there, as `TrainStep` has them."""
+
+    step: int
+    val_loss: float | None  # None as long as those of the start are not known
+    first_val_loss: float | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,8 @@ class Progress:
     final_loss: float | None = None  # over the whole validation part
     first_final_loss: float | None = None  # likewise, of the text that was learned before
     beginning: Beginning | None = None  # where it is fine-tuned
-    points: Collection[int] = ()  # the steps that one can go back to
+    points: Sequence[Point] = ()
+    points_note: str = ""  # why there are none, where one might look for some
 
 
 def past_progress(checkpoint: Checkpoint, cursor: int = 0) -> Progress:
@@ -120,7 +132,7 @@ class Run:
 
     `publish` is called with a new checkpoint at every pause and at the end, from the thread that works on the run.
     A run that has paused takes no memory: it goes on from its files as after a restart. Of one that started from a
-    checkpoint, some of what it was on the way stays for as long as the run, in about `points_bytes` at most.
+    checkpoint, some of what it was on the way stays for as long as the run, in `points_bytes` at most.
     """
 
     def __init__(
@@ -145,7 +157,9 @@ class Run:
             self.state = "paused"
         self._saved_step, self._save_at = -1, 0.0
         self._lock = threading.RLock()
-        self._point_steps = self._plan_points(points_bytes)
+        self._points_bytes = points_bytes
+        self._point_steps = self._plan_points()
+        self._thin_points()
         kept = {RECORD, TEXT, PAST} | ({START} if self._point_steps else set())
         remove_except(folder, kept | ({START, FIRST, STATE} if self.active else set()))
 
@@ -194,23 +208,20 @@ class Run:
 
     @property
     def points(self) -> list[int]:
-        """The steps that one can go back to, the start included: evaluations evenly spread over the run."""
-        reached = len((self.trainer or self.past).history)
-        return [step for step in self._point_steps if step <= reached and self._point_file(step).exists()]
+        """The steps that one can go back to, the start included: evaluations spread over the run."""
+        kept = self._point_sizes()
+        reached = len((self.trainer or self.past).history) if kept else 0  # what lies beyond is of another future
+        return [step for step in kept if step <= reached]
 
     @property
     def points_bytes(self) -> int:
-        return sum(self._point_file(step).stat().st_size for step in self.points)
+        return sum(self._point_sizes().values())
 
     def point(self, step: int) -> Checkpoint:
         """What the run had become after a step, one of its `points`."""
         if step not in self.points:
             raise BadInput("This step of the run is not kept: choose one of the list.")
         return replace(checkpoints.load(self._point_file(step)), name=self._point_name(step))
-
-    def made(self, checkpoint: Checkpoint) -> bool:
-        """Whether a checkpoint is, by its name, what this run has become, or was on the way."""
-        return checkpoint.name in (self.name, *map(self._point_name, self.points))
 
     @property
     def origin(self) -> dict[str, str | None]:
@@ -228,7 +239,10 @@ class Run:
     def past(self) -> Past:
         """What can be told of the run while it does not compute; read when it is first asked for."""
         if (self.folder / PAST).exists() and not self.interrupted:
-            return Past.from_dict(json.loads((self.folder / PAST).read_bytes()))
+            try:
+                return Past.from_dict(json.loads((self.folder / PAST).read_bytes()))
+            except (OSError, ValueError, AttributeError):  # not by a crash of ours: those leave whole files
+                logging.exception("the past of a run cannot be read")
         try:
             history = saved_history(self.folder / STATE)
         except (SafetensorError, ValueError, LookupError, OSError):  # there is none yet, or it will have to begin anew
@@ -293,6 +307,7 @@ class Run:
         state, past, latest = self.state, self.past, self.trainer or self.past  # which another thread may change
         history, computing = list(latest.history), state in COMPUTING
         over = len(past.history) == len(history)
+        points = [_point(step, history, latest.beginning) for step in self.points if step <= len(history)]
         return _progress(
             history,
             latest.config,
@@ -307,7 +322,8 @@ class Run:
             final_loss=past.val_loss if over else None,
             first_final_loss=past.first_val_loss if over else None,
             beginning=latest.beginning,
-            points=self.points,
+            points=points,
+            points_note=TOO_LARGE if self.origin["start"] and not points else "",
         )
 
     # What the engine calls, in one thread at a time.
@@ -378,23 +394,42 @@ class Run:
         first = self._read("first", FIRST) if self._record.get("first") else None
         return make_trainer(self.text, self.recipe, base, write_sample, first, beside=self._engine.beside)
 
-    def _plan_points(self, most_bytes: float) -> list[int]:
+    def _plan_points(self) -> list[int]:
         """The start and the evaluations to keep: as many as there is room for, or none if that is not even two."""
         start, train = self.folder / START, self.recipe.train
-        most = min(MAX_POINTS, int(most_bytes // start.stat().st_size)) if start.exists() else 0
+        most = min(MAX_POINTS, int(self._points_bytes // start.stat().st_size)) if start.exists() else 0
         evaluated = (step for step in range(1, train.max_iters + 1) if is_evaluated(step, train))
         return _spread([0, *evaluated], most) if most > 1 else []
 
     def _point_name(self, step: int) -> str:
         place = f", step {step:,}"
-        return self.name[: MAX_NAME - len(place)] + place
+        return self.name[: MAX_NAME - len(place) - len(" (99)")] + place  # with room for a number, if it is taken
 
     def _point_file(self, step: int) -> Path:
         return self.folder / POINTS / f"{step}.safetensors" if step else self.folder / START
 
+    def _point_sizes(self) -> dict[int, int]:
+        """The bytes of the points by their steps: of all that stand here, whatever the host allowed at the time."""
+        files = {int(file.stem): file for file in (self.folder / POINTS).glob("*.safetensors")}
+        files |= {0: self.folder / START} if self._point_steps else {}
+        sizes = {}
+        for step in sorted(files):
+            with suppress(OSError):  # it is gone by now
+                sizes[step] = files[step].stat().st_size
+        return sizes
+
     def _keep_point(self, step: int) -> None:
         if step in self._point_steps:
             checkpoints.save(self.trainer.checkpoint(self._point_name(step)), self._point_file(step))
+            self._thin_points()
+
+    def _thin_points(self) -> None:
+        """Removes points that are too many or too much: each has a history and a life, which grow with the run."""
+        sizes = self._point_sizes()
+        while len(sizes) > MAX_POINTS or sum(sizes.values()) > self._points_bytes:
+            step = _least_missed(list(sizes))
+            del sizes[step]
+            remove(self._point_file(step))
 
     def _take_rate(self) -> None:
         """Follows a change of the learning rate, which is forgotten only when a state remembers it."""
@@ -484,6 +519,21 @@ def _spread(steps: Sequence[int], most: int) -> list[int]:
     """
     n = min(most, len(steps))
     return [steps[round(i * (len(steps) - 1) / (n - 1))] for i in range(n)]
+
+
+def _point(step: int, history: Sequence[TrainStep], beginning: Beginning | None) -> Point:
+    seen = history[step - 1] if step else beginning
+    return Point(step, seen and seen.val_loss, seen and seen.first_val_loss)
+
+
+def _least_missed(steps: Sequence[int]) -> int:
+    """Which of the steps leaves the shortest gap; of two, the last.
+
+    >>> _least_missed([0, 10, 20, 25, 40]), _least_missed([0, 40])
+    (20, 40)
+    """
+    gaps = {step: after - before for before, step, after in zip(steps, steps[1:], steps[2:], strict=False)}
+    return min(gaps, key=gaps.get, default=steps[-1])
 
 
 def _notes(trainer: Trainer) -> str:

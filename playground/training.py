@@ -25,7 +25,7 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from playground import fused
-from playground.checkpoint import Beginning, Checkpoint, Provenance, TrainStep
+from playground.checkpoint import Beginning, Checkpoint, Provenance, TrainStep, clean_name
 from playground.config import ModelConfig, Recipe, TrainConfig, quote, step_flops
 from playground.corpus import Corpus, Text, check_length, get_batch, reference_losses, split
 from playground.errors import BadInput
@@ -259,7 +259,7 @@ class Trainer:
     @property
     def provenance(self) -> tuple[Provenance, ...]:
         """The texts that the model has learned from, oldest first."""
-        text = Provenance(self.corpus.name, self.corpus.n_chars, self.corpus.sha256)
+        text = Provenance(clean_name(self.corpus.name), self.corpus.n_chars, self.corpus.sha256)
         return (*(self.start.provenance if self.start else ()), text)
 
     def checkpoint(self, name: str, val_loss: float | None = None, first_val_loss: float | None = None) -> Checkpoint:
@@ -491,7 +491,7 @@ def make_trainer(
 def _first(text: Text | None, tokenizer: Tokenizer) -> FirstText | None:
     """The text as a trainer needs it, unless it is too short to predict a token of it."""
     val = torch.tensor(tokenizer.encode(split(text.text)[1]) if text else (), dtype=torch.int64)
-    return FirstText(text.name, val) if len(val) > 1 else None
+    return FirstText(clean_name(text.name), val) if len(val) > 1 else None
 
 
 def probe_ids(probe: str, tokenizer: Tokenizer, corpus: Corpus, block_size: int) -> list[int]:

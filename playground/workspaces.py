@@ -4,7 +4,7 @@ A `Workspace` is one visitor's runs and checkpoints, in a folder that is found b
 `Workspaces` has them all. What stands in the folders is the truth; memory holds what is lately used.
 
     <data>/visitors/<digest of the key>/workspace.json      the list of checkpoints, and which is in use
-                                       /checkpoints/…       a file for each
+                                       /checkpoints/…       a file for each; of a run's point it has the run's id
                                        /runs/<id>/…         see runs.py
 """
 
@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, time
@@ -28,7 +28,7 @@ from time import monotonic, time
 from filelock import FileLock, Timeout
 
 from playground import checkpoint as checkpoints
-from playground.checkpoint import Checkpoint, clean_name
+from playground.checkpoint import MAX_NAME, Checkpoint, clean_name
 from playground.config import BYTES_PER_FLOAT, ModelConfig, Recipe, memory_bytes
 from playground.corpora import BUILT_IN
 from playground.corpus import Text, built_in
@@ -174,7 +174,7 @@ class Workspace:
             model = affordable_model(text, recipe, start, self._host.settings)
             self._host.check_disk()
             name = self._free_name(f"{start.name} → {text.name}" if start else text.name)
-            first = self._first_text(start, text)
+            first = self.first_text(start, text)
             folder = self.folder / "runs" / secrets.token_urlsafe(16)
             memory = memory_bytes(model, recipe.train)
             try:
@@ -220,10 +220,14 @@ class Workspace:
 
     def go_back(self, run_id: str, step: int) -> Checkpoint:
         """Lists what a run had become after a step, one of its points, and takes it into use."""
-        self._host.check_disk()
-        checkpoint = self.run(run_id).point(step)
-        self.keep(checkpoint)
-        return checkpoint
+        return self.add(self.run(run_id).point(step), f"{run_id}.{step}")
+
+    def maker(self, checkpoint: Checkpoint) -> Run | None:
+        """The run that a listed checkpoint is of, as it became or as it was on the way, if that run is here."""
+        entry = self._checkpoints.get(checkpoint.name)
+        point_of = entry.name.partition(".")[0] if isinstance(entry, Path) else None
+        runs = list(self.runs.values())
+        return next((run for run in runs if run.id == point_of or run.name == checkpoint.name), None)
 
     # Checkpoints.
 
@@ -233,7 +237,7 @@ class Workspace:
         What a run has learned is kept in memory, at least, if the disk cannot be written.
         """
         try:
-            self._list(checkpoint.name, self._write(checkpoint))
+            self._list(checkpoint.name, self._write(checkpoint, self._file()))
         except OSError:
             logging.exception("a checkpoint could not be written")
             self._list(checkpoint.name, checkpoint)
@@ -244,13 +248,18 @@ class Workspace:
             raise BadInput("Give the checkpoint a name first.")
         return self.add(replace(self.current, name=name))
 
-    def add(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Lists a checkpoint from elsewhere, under a name that is still free, and takes it into use."""
+    def add(self, checkpoint: Checkpoint, file_name: str = "") -> Checkpoint:
+        """Lists a checkpoint from elsewhere, under a name that is still free, and takes it into use.
+
+        With the name of a file that is listed already, it takes the place of that and of nothing else.
+        """
         self._host.check_disk()
         with self._lock:
-            added = replace(checkpoint, name=self._free_name(checkpoint.name))
+            file = self._file(file_name)
+            own_name = next((name for name, entry in self._checkpoints.items() if entry == file), None)
+            added = replace(checkpoint, name=own_name or self._free_name(checkpoint.name))
             try:
-                self._list(added.name, self._write(added))
+                self._list(added.name, self._write(added, file))
             except OSError as error:
                 raise _disk_failed(error) from error
             return added
@@ -283,15 +292,17 @@ class Workspace:
         runs = (run for run in reversed(list(self.runs.values())) if run.past.provenance[-1:] == (learned,))
         return next((run.text for run in runs), None)
 
-    def _first_text(self, start: Checkpoint | None, text: Text) -> Text | None:
+    def first_text(self, start: Checkpoint | None, text: Text) -> Text | None:
         """What the start of a run on a text has learned from, if that is here and another."""
         first = self.text_of(start) if start else None
         return first if first and first.sha256 != text.sha256 else None
 
     # Files.
 
-    def _write(self, checkpoint: Checkpoint) -> Path:
-        file = self.folder / "checkpoints" / f"{secrets.token_urlsafe(16)}.safetensors"
+    def _file(self, name: str = "") -> Path:
+        return self.folder / "checkpoints" / f"{name or secrets.token_urlsafe(16)}.safetensors"
+
+    def _write(self, checkpoint: Checkpoint, file: Path) -> Path:
         checkpoints.save(checkpoint, file)
         self._host.remember(file, checkpoint)  # it comes into use next
         return file
@@ -323,7 +334,7 @@ class Workspace:
 
     @property
     def _most_bytes(self) -> int:
-        """Of one visitor's checkpoints and points of runs; these take about half of it at most."""
+        """Of one visitor's checkpoints and points of runs; these take half of it at most."""
         return int(self._host.settings.visitor_gb * GB)
 
     def _write_index(self) -> None:
@@ -359,7 +370,8 @@ class Workspace:
     def _free_name(self, name: str) -> str:
         """The name, or with a number behind it if a checkpoint has it, or a run that will publish one."""
         name, taken = clean_name(name), {*self._checkpoints, *(run.name for run in self.runs.values())}
-        return next(n for n in (name if i == 1 else f"{name} ({i})" for i in count(1)) if n not in taken)
+        numbered = (f"{name[: MAX_NAME - len(number)].rstrip()}{number}" for number in map(" ({})".format, count(2)))
+        return next(free for free in chain([name], numbered) if free not in taken)
 
 
 def affordable_model(text: Text, recipe: Recipe, start: Checkpoint | None, settings: Settings) -> ModelConfig:

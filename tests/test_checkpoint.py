@@ -163,7 +163,7 @@ def test_provenance_is_name_length_and_hash(tiny_checkpoint, small_text):
 def test_a_header_of_any_length_comes_back(tiny_checkpoint):
     """The file begins with the header's length, whose bytes may look like those that other formats begin with."""
     for extra in range(0, 256, 8):
-        named = replace(tiny_checkpoint, provenance=(Provenance("n" * extra, 1, ""),))
+        named = replace(tiny_checkpoint, provenance=(Provenance("a", 1, "n" * extra),))
         assert from_bytes(to_bytes(named)).provenance == named.provenance
 
 
@@ -232,6 +232,25 @@ def test_a_cleaned_name_stays_as_it_is(given_name):
 
 def test_the_name_in_a_file_is_cleaned(forge):
     assert from_bytes(forge(name="a\nb\x00" + "c" * 100)).name == "a b " + "c" * 76
+
+
+def test_the_names_of_texts_in_a_file_are_cleaned(forge):
+    """They stand in legends, which take a minute to draw of 100,000 letters, and in what the page is sent."""
+    loaded = from_bytes(
+        forge(provenance=[["a\n" + "b" * 100_000, 1, ""]], beginning=[[1.0, None, 1.0, "../" + "c" * 100_000]])
+    )
+    assert loaded.provenance[0].name == "a " + "b" * 78
+    assert loaded.beginning.first_text == ".. " + "c" * 77
+
+
+def test_a_run_on_texts_of_any_name_has_the_past_that_it_is_saved_with(small_text, small_recipe, tiny_checkpoint):
+    """Or the text of a checkpoint would be found until it is read again, and not after."""
+    odd = replace(small_text, name="odd/" * 50)
+    trainer = make_trainer(odd, small_recipe, tiny_checkpoint, first=odd)
+    trainer.step()
+    past = trainer.checkpoint("odd").past
+    assert Past.from_dict(json.loads(json.dumps(past.to_dict()))) == past
+    assert past.beginning.first_text == past.provenance[-1].name == clean_name(odd.name)
 
 
 # --- Saving and loading -----------------------------------------------------------------------------------------------

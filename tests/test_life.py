@@ -351,6 +351,11 @@ def below_nothing(about, tensors):
     tensors["life.losses"][0, 0] = -0.1
 
 
+def beyond_the_mean(about, tensors):
+    """All of them finite, but not their sum."""
+    tensors["life.losses"][0] = 3e38
+
+
 def not_a_number(about, tensors):
     tensors["life.losses"][0, 0] = torch.nan
 
@@ -368,7 +373,7 @@ def half_guesses(about, tensors):
     [
         *(longer, disordered, strange, fractional, no_ids, many, too_often, nothing, forgotten, lost, floats, infinite),
         *(strange_passage, no_passage, beyond_the_context, shorter_passage, guess_of_no_token, guess_before_the_first),
-        *(below_nothing, not_a_number, more_than_sure, half_guesses),
+        *(below_nothing, beyond_the_mean, not_a_number, more_than_sure, half_guesses),
     ],
 )
 def test_a_forged_life_is_refused(checkpoint, change):

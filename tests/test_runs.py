@@ -1,5 +1,6 @@
 """Runs: the curve of a plain loop, whoever pauses, re-opens or fills the disk on the way."""
 
+import doctest
 import errno
 import gc
 import json
@@ -237,7 +238,7 @@ def assert_same_weights(one: Checkpoint, other: dict[str, torch.Tensor]) -> None
 
 def test_fine_tuning_can_go_back_to_each_of_its_points(tuned, small_text, tiny_checkpoint):
     run = join(tuned())
-    assert run.points == [0, 1, 10, 20, 30, 40, 50, 60] == list(run.progress().points)
+    assert run.points == [0, 1, 10, 20, 30, 40, 50, 60]
     in_a_loop = make_trainer(OTHER, run.recipe, tiny_checkpoint, write_sample, small_text)
     assert_same_weights(run.point(0), tiny_checkpoint.weights)
     assert run.point(0).past == tiny_checkpoint.past
@@ -247,12 +248,11 @@ def test_fine_tuning_can_go_back_to_each_of_its_points(tuned, small_text, tiny_c
                 run.point(step.step)
             continue
         point = run.point(step.step)
-        assert point.name == f"fox.txt, step {step.step}" and run.made(point)
+        assert point.name == f"fox.txt, step {step.step}"
         assert_same_weights(point, in_a_loop.model.state_dict())
         assert without_clock(point.history) == without_clock(in_a_loop.history)
         assert point.life.steps[-1] == step.step and point.beginning == in_a_loop.beginning
         assert [text.name for text in point.provenance] == ["verses.txt", "fox.txt"]
-    assert not run.made(tiny_checkpoint)
     for step in (-1, 70):
         with pytest.raises(BadInput, match="not kept"):
             run.point(step)
@@ -264,6 +264,10 @@ def test_progress_has_both_losses_from_before_the_first_step_to_the_end(tuned, m
     assert progress.beginning == kept.beginning and progress.beginning.first_text == "verses.txt"
     losses = [progress.beginning.first_val_loss] + [s.first_val_loss for s in progress.steps if s.val_loss is not None]
     assert len(losses) == 8 and losses[-1] > losses[0]
+    evaluated = [(s.step, s.val_loss, s.first_val_loss) for s in progress.steps if s.val_loss is not None]
+    measured = [(0, progress.beginning.val_loss, losses[0]), *evaluated]
+    assert [astuple(point) for point in progress.points] == measured
+    assert run.progress(10**9).points == progress.points  # also for whoever has heard of all steps
     assert progress.first_final_loss == full_loss(kept.model, corpus_of(small_text, kept).val)
     again = Run(run.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
     assert again.progress() == progress and again.points == run.points
@@ -303,23 +307,58 @@ def test_points_beyond_the_state_that_a_run_goes_on_from_are_of_another_future(t
     assert again.points == [step for step in run.points if step <= n_steps]
 
 
-def test_points_are_few_and_take_little_room(tuned, tiny_checkpoint, monkeypatch):
+def test_points_are_few_and_take_little_room(tuned, tiny_checkpoint, make_engine, published, monkeypatch):
     size = len(to_bytes(tiny_checkpoint))
     assert join(tuned(points_bytes=4.5 * size)).points == [0, 10, 40, 60]
     assert join(tuned(points_bytes=2.5 * size)).points == [0, 60]
     without = join(tuned(points_bytes=1.5 * size))
     wait_until(lambda: not (without.folder / START).exists(), "the room")
     assert without.points == [] and without.points_bytes == 0 and not (without.folder / POINTS).exists()
+    assert "model this large" in without.progress().points_note
+    again = Run(without.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
+    assert again.progress() == without.progress()
     monkeypatch.setattr(runs, "MAX_POINTS", 3)
     run = join(tuned())
-    assert run.points == [0, 30, 60]
+    assert run.points == [0, 30, 60] and run.progress().points_note == ""
     files = [run.folder / START, *(run.folder / POINTS).iterdir()]
     assert run.points_bytes == sum(file.stat().st_size for file in files) and len(files) == 3
 
 
+def test_points_take_no_more_room_than_there_is_however_they_grow(
+    begin, make_engine, published, tuned, tiny_checkpoint
+):
+    """A start without a history and a life is small; each point has those of the run."""
+    start = replace(tiny_checkpoint, life=None, history=())
+    size, recipe = len(to_bytes(start)), tuned().recipe
+
+    def files_of(run: Run) -> list[int]:
+        return [file.stat().st_size for file in [run.folder / START, *(run.folder / POINTS).iterdir()]]
+
+    run = join(begin(OTHER, recipe, start, points_bytes=6 * size))
+    assert sum(files_of(run)) == run.points_bytes <= 6 * size < len(run._point_steps) * max(files_of(run))
+    assert len(files_of(run)) == len(run.points) > 3 and {0, 60} < set(run.points)
+    again = Run(run.folder, make_engine(), published.append, 0.0, 4 * size)  # the host allows less
+    assert sum(files_of(again)) == again.points_bytes <= 4 * size and again.points == [0, 60]
+    assert join(begin(OTHER, recipe, start, points_bytes=2 * size)).points == [0]
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(runs).failed == 0
+
+
+def test_points_stay_where_others_would_be_planned_now(tuned, make_engine, published, monkeypatch):
+    monkeypatch.setattr(runs, "MAX_POINTS", 3)
+    run = join(tuned())
+    assert run.points == [0, 30, 60]
+    monkeypatch.setattr(runs, "MAX_POINTS", 4)  # of which the second and third would be after 10 and 40 steps
+    again = Run(run.folder, make_engine(), published.append, 0.0, POINTS_BYTES)
+    assert again.points == [0, 30, 60] and again.points_bytes == run.points_bytes
+    assert again.point(30).step == 30
+
+
 def test_a_run_from_nothing_has_no_points(begin, small_text, small_recipe):
     run = join(begin(small_text, small_recipe))
-    assert run.points == [] and run.progress().beginning is None
+    assert run.points == [] and run.progress().beginning is None and run.progress().points_note == ""
 
 
 @pytest.mark.parametrize("first", [True, False])

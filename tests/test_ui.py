@@ -184,6 +184,30 @@ def test_the_plan_counts_on_the_others_who_share_the_machine(small_text, small_r
     assert dict(train._cost(small_text, small_recipe, None, host)["pairs"])["time"].endswith(", shared with 2 others")
 
 
+def test_the_plan_counts_on_evaluations_of_the_first_text_where_there_will_be_any(
+    site, key, small_text, small_recipe, monkeypatch
+):
+    """Not where the text is the same once more, nor where what was learned before is not at hand."""
+    counted = []
+    monkeypatch.setattr(train, "estimate_seconds", lambda *_, n_texts=1: counted.append(n_texts) or 1.0)
+    with gr.Blocks() as demo:
+        train.build(replace(site, visitor=gr.BrowserState()))
+    plan = next(event for event in demo.fns.values() if event.name == "plan")
+    values, another = train._values(small_recipe), small_text.text.replace("the", "that")
+
+    def n_texts(text: str, tune: bool) -> int:
+        settings = [values[control.elem_id] for control in plan.inputs if control.elem_id in values]
+        plan.fn(key, train.FROM_PASTE, "", text, None, tune, *settings)
+        return counted.pop()
+
+    workspace = site.workspace(key)
+    assert n_texts(another, tune=True) == 1  # nobody here knows the text of what ships
+    run = workspace.start(small_text, small_recipe)
+    while run.active:
+        time.sleep(0.02)
+    assert [n_texts(another, tune=True), n_texts(small_text.text, tune=True), n_texts(another, tune=False)] == [2, 1, 1]
+
+
 @pytest.mark.parametrize("module", [train, checkpoints, curve])
 def test_the_examples_in_the_docstrings_hold(module):
     results = doctest.testmod(module)
@@ -328,10 +352,12 @@ def test_a_poll_from_the_beginning_has_where_a_fine_tuning_began(poll, small_tex
     assert answer["val"][1:] == [
         [s.step, s.val_loss, s.sample, s.first_val_loss] for s in history if s.val_loss is not None
     ]
-    assert answer["first_text"] == "verses.txt" and answer["points"] == run.points != []
+    assert answer["first_text"] == "verses.txt"
+    assert answer["points"] == [[step, loss, first] for step, loss, _, first in answer["val"]]
+    assert poll(30, run)["points"] == answer["points"]  # also when its evaluations are known, or were left out
     assert answer["first_final_loss"] == workspace.current.first_val_loss > 0
     assert poll(1, run)["val"] == answer["val"][2:]
-    assert past["points"] == () and past["val"] == answer["val"]  # of the model in use
+    assert past["points"] == [] and past["val"] == answer["val"]  # of the model in use
 
 
 def test_the_figure_of_the_bars_is_drawn_with_their_settings(site, key, monkeypatch):

@@ -146,7 +146,8 @@ def build(site: Site) -> Tab:
             return [pack_facts("", {}, str(error), warning=given), None, *controls_now]
         shown = _describe(text, BUILT_IN[name].look_for if kind == FROM_BUILT_IN else "")
         with site.visit():
-            cost = None if problems else _cost(text, recipe, base, site.workspaces.host, n_own(key))
+            n_texts = 2 if site.workspace(key).first_text(base, text) else 1  # that evaluations look at
+            cost = None if problems else _cost(text, recipe, base, site.workspaces.host, n_own(key), n_texts)
         return [shown, cost, *controls_now]
 
     # Not `change` of the settings: a preset changes many at once, and of as many answers a stale one may come last.
@@ -331,14 +332,14 @@ def _describe(text: Text, look_for: str) -> dict:
     return pack_facts(text.name, figures, " ".join(filter(None, (text.note, look_for))))
 
 
-def _cost(text: Text, recipe: Recipe, base: Checkpoint | None, host: Host, n_own: int = 0) -> dict:
+def _cost(text: Text, recipe: Recipe, base: Checkpoint | None, host: Host, n_own: int = 0, n_texts: int = 1) -> dict:
     try:
         model = affordable_model(text, recipe, base, host.settings)
     except BadInput as error:
         return pack_facts("Before you start", {}, str(error), warning=True)
     train = recipe.train
     others = max(0, host.engine.n_jobs - n_own)
-    alone = estimate_seconds(model, train, host.engine.beside, n_texts=2 if base else 1)
+    alone = estimate_seconds(model, train, host.engine.beside, n_texts=n_texts)
     seconds = alone * max(1.0, (others + 1) / host.engine.n_workers)
     own = {"goes on from": base.name, "tokenizer": TOKENIZER_TITLES[base.tokenizer.kind]} if base else {}
     return pack_facts(
@@ -392,7 +393,7 @@ def _chart_value(key: str, workspace: Workspace, begun: Run | None = None) -> di
     from the run that made it if that was here.
     """
     (current, version), runs = workspace.in_use, list(workspace.runs.values())
-    shown = begun or workspace.active_run or next((run for run in reversed(runs) if run.made(current)), None)
+    shown = begun or workspace.active_run or workspace.maker(current)
     return {
         "visitor": key,
         "run": shown.id if shown else f"{PAST}{version}",
@@ -532,7 +533,8 @@ def _points(progress: Progress, cursor: int) -> dict:
         "train": [[s.step, s.train_loss, s.learning_rate, s.grad_norm, average] for s, average in steps],
         "val": before + [_evaluation(step.step, step) for step in evaluated],
         "first_text": beginning and beginning.first_text,
-        "points": progress.points,
+        "points": [list(vars(point).values()) for point in progress.points],
+        "points_note": progress.points_note,
         "tokens_per_second": progress.tokens_per_second,
         "seconds": progress.seconds,
         "seconds_left": progress.seconds_left,

@@ -4,9 +4,11 @@ import pytest
 import torch
 from playwright.sync_api import expect
 
+from playground import runs
 from playground.corpus import split
 from playground.generation import write_sample
 from playground.training import full_loss
+from playground.ui import train
 
 pytestmark = pytest.mark.browser
 
@@ -91,6 +93,34 @@ def test_one_goes_back_to_an_earlier_point(tuned):
     visitor.expect_model(f"{TUNED}, step 0")
     expect(visitor.own("chart").locator(".points option")).to_have_count(6)
     assert first_losses(visitor) == losses
+
+
+def test_each_point_has_its_losses_where_only_some_evaluations_are_sent(tuned, monkeypatch):
+    visitor, _, last = tuned
+    monkeypatch.setattr(train, "MOST_EVALUATIONS", 4)
+    visitor.reload()
+    options = visitor.own("chart").locator(".points option")
+    expect(options).to_have_count(6)
+    evaluated = [step for step in last.history if step.val_loss is not None]
+    assert len(first_losses(visitor)) < len(evaluated)
+    assert options.all_text_contents()[1:] == [
+        f"step {s.step} · validation {s.val_loss:.3f} · The pasted text {s.first_val_loss:.3f}" for s in evaluated
+    ]
+
+
+def test_where_no_points_are_kept_the_page_says_why(visitor, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(runs, "MAX_POINTS", 1)  # as if there were no room for two of this model
+    visitor.use(tiny_checkpoint)
+    visitor.open("Train")
+    chart = visitor.own("chart")
+    expect(chart.locator(".points-note")).to_be_hidden()
+    visitor.paste_text("the goose said: " * 80)
+    visitor.set_up(max_iters=2, batch_size=4, eval_interval=1)
+    visitor.page.get_by_label("Fine-tune the model in use").check()
+    visitor.start()
+    visitor.expect_state("finished")
+    expect(chart.locator(".points-note")).to_contain_text("No earlier steps are kept of a model this large")
+    expect(chart.locator(".points")).to_be_hidden()
 
 
 def test_a_model_whose_text_is_not_here_is_tuned_all_the_same(visitor, tiny_checkpoint, small_text):

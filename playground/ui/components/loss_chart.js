@@ -298,19 +298,20 @@ function showFirstText() {
 
 // What one can go back to; the choice stays as points are added.
 function showPoints() {
-  const steps = latest.points ?? [];
-  const texts = steps.map(pointText);
+  const kept = latest.points ?? [];
+  const [steps, texts] = [kept.map(([step]) => step), kept.map(pointText)];
   find(".points").hidden = !steps.length;
+  find(".points-note").hidden = !latest.points_note;
+  setText(find(".points-note"), latest.points_note ?? "");
   if (texts.join() === [...points.options].map((option) => option.text).join()) return;
   const chosen = points.value;
   points.replaceChildren(...steps.map((step, i) => new Option(texts[i], step)));
   if (chosen && steps.includes(Number(chosen))) points.value = chosen;
 }
 
-function pointText(step) {
-  const point = val.find((candidate) => candidate[STEP] === step) ?? [];
-  const losses = [[LOSS, "validation"], [FIRST, latest.first_text]].filter(([column]) => drawable(point[column]));
-  const texts = losses.map(([column, name]) => `${name} ${threeDecimals(point[column])}`);
+function pointText([step, loss, firstLoss]) {
+  const losses = [["validation", loss], [latest.first_text, firstLoss]].filter(([, loss]) => Number.isFinite(loss));
+  const texts = losses.map(([name, loss]) => `${name} ${threeDecimals(loss)}`);
   return [step ? `step ${whole(step)}` : "the beginning", ...texts].join(" · ");
 }
 

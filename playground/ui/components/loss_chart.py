@@ -66,6 +66,7 @@ TEMPLATE = f"""
     <label><span>Go back to</span><select></select></label>
     <button type="button" class="go-back">Use the model of this step</button>
   </div>
+  <p class="points-note" hidden></p>
 </section>
 """
 
@@ -94,7 +95,8 @@ def loss_chart(poll: Callable[[list], dict], figure: Callable[[list], dict], **k
     - `val`: the same for the evaluations, `[step, loss, sample, loss on the first text or None]`; with cursor 0 also
       that before the first step of a fine-tuning
     - `first_text`: the name of the text that was learned before, or None if there is none or it is not at hand
-    - `points`: the steps that one can go back to
+    - `points`: what one can go back to, `[step, loss, loss on the first text or None]` of each
+    - `points_note`: why there are none where one might look for some, or ""
     - `tokens_per_second`, `seconds` so far, `seconds_left` or None
     - `references`: `{"uniform": …, "unigram": …, "bigram": …}` or None
     - `final_loss` over the whole validation part, or None, and `val_tokens`, how many tokens that are;
