@@ -1,4 +1,4 @@
-"""One passage before, halfway and after training in the page: the numbers are those that were kept with the model."""
+"""One passage before training, on its way and after it in the page: the numbers are those kept with the model."""
 
 import math
 import xml.etree.ElementTree as ElementTree
@@ -40,9 +40,11 @@ def expect_told(column: Locator, checkpoint: Checkpoint, at: int, token: int) ->
 
 def test_the_three_columns_show_what_was_kept(visitor, passage, tiny_checkpoint):
     life, columns = tiny_checkpoint.life, passage.locator(".pv-column").all()
+    expect(passage.locator(".look-body > p").first).to_contain_text("differ from the validation loss")
+    expect(passage.get_by_label("Step of the text in the middle")).to_have_value(str(life.moments[1]))
     assert life.moments[0] == 0 and life.steps[life.moments[1]] in (14, 17) and life.steps[life.moments[2]] == 30
     for column, at in zip(columns, life.moments, strict=True):
-        about = f"step {life.steps[at]}: {life.losses[at].mean():.3f} nats a token"
+        about = f"step {life.steps[at]} of {life.steps[-1]}: {life.losses[at].mean():.3f} nats a token"
         expect(column.locator(".pv-about")).to_have_text(about)
         tokens = column.locator(".surprise-token")
         expect(tokens).to_have_count(len(life.passage))
@@ -87,7 +89,7 @@ def test_it_follows_the_model_in_use(visitor, passage, tiny_checkpoint):
     visitor.open("Evaluate")
     expect(passage).to_have_attribute("data-places", "0,,1")
     expect(passage.locator(".pv-column").nth(1)).to_be_hidden()
-    expect(passage.locator(".pv-about").nth(2)).to_contain_text("step 1: ")
+    expect(passage.locator(".pv-about").nth(2)).to_contain_text("step 1 of 1: ")
     visitor.download("passage", "Download this figure as PNG")
     life = tiny_checkpoint.life
     n = (len(life.steps), 0)

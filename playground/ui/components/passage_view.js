@@ -39,10 +39,11 @@ function show(places) {
 function colour() {
   state.colours ??= heatLevels();
   const { steps, means } = state.seen;
+  const last = steps.at(-1).toLocaleString("en");
   state.places.forEach((at, i) => {
     if (at === null) return;
     const step = `step ${steps[at].toLocaleString("en")}`;
-    columns[i].querySelector(".pv-about").textContent = `${step}: ${means[at].toFixed(3)} nats a token`;
+    columns[i].querySelector(".pv-about").textContent = `${step} of ${last}: ${means[at].toFixed(3)} nats a token`;
     if (i === 1) slider.setAttribute("aria-valuetext", step);
     paintTokens(state.nodes[i], lossesAt(at), state.colours);
   });

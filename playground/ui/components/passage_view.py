@@ -20,12 +20,14 @@ COLUMNS = "".join(
 )
 TEMPLATE = f"""
 <details class="look pv">
-  <summary>The same passage before, halfway and after training</summary>
+  <summary>The same passage before training, on the way and after it</summary>
   <p class="look-note" role="status"></p>
   <div class="look-body" hidden>
     <p>A passage of the text that was held out, as the model foresaw it while it learned: each token in the colour of
-      its loss, given those before it in the passage. The slider goes through the steps at which this was kept. Point at
-      a token, or use the arrow keys, to see its probability at each of the three, and the model’s best guess.</p>
+      its loss, given those before it in the passage. Nats a token are of this passage alone, so they differ from the
+      validation loss, which is of the whole part. The slider begins halfway, and goes through the steps at which this
+      was kept: most of them are early ones. Point at a token, or use the arrow keys, to see its probability at each of
+      the three, and the model’s best guess.</p>
     <div class="pv-columns">{COLUMNS}</div>
     <p class="surprise-scale"></p>
     <div class="figure-buttons"></div>
