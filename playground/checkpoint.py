@@ -129,6 +129,10 @@ class Checkpoint:
     def step(self) -> int:
         return self.history[-1].step if self.history else 0
 
+    def learned_last_from(self, sha256: str) -> bool:
+        """Whether the text of this digest is the one that it was trained on last."""
+        return any(text.sha256 == sha256 for text in self.provenance[-1:])
+
     @property
     def title(self) -> str:
         """For captions: two of one name differ by their steps."""

@@ -18,6 +18,7 @@ MAX_MODEL_VOCAB = 65_536  # of any model; GPT-2 has 50,257
 BYTES_PER_FLOAT = 4
 RUN_BYTES = 50 * 2**20  # of any run, however small: buffers, and what is between two uses
 MAX_QUOTED = 60  # characters
+FEWEST_EVALUATIONS = 10  # of fine-tuning
 
 
 def is_number(value: object) -> bool:
@@ -158,6 +159,22 @@ class TrainConfig(_Checked):
         if self.min_lr > self.learning_rate:
             return {"min_lr": f"the last learning rate {self.min_lr} is above the first, {self.learning_rate}."}
         return {}
+
+
+def for_fine_tuning(train: TrainConfig) -> TrainConfig:
+    """The settings for going on from a trained model, which the large steps of its training would make forget.
+
+    A tenth of the learning rate is usual: GPT was trained at up to 2.5e-4 and fine-tuned at 6.25e-5 (Radford et al.
+    2018), Llama 2 at 3e-4 and 2e-5 (Touvron et al. 2023, 7B), which is a quarter and a fifteenth. And however few the
+    steps, there are enough evaluations to see what is learned and what is forgotten.
+
+    >>> tuned = for_fine_tuning(TrainConfig(max_iters=100, learning_rate=0.03, eval_interval=50))
+    >>> tuned.learning_rate, tuned.eval_interval
+    (0.003, 10)
+    """
+    learning_rate, min_lr = (round(rate / 10, 9) for rate in (train.learning_rate, train.min_lr))
+    eval_interval = min(train.eval_interval, max(1, train.max_iters // FEWEST_EVALUATIONS))
+    return replace(train, learning_rate=learning_rate, min_lr=min_lr, eval_interval=eval_interval)
 
 
 def memory_bytes(model: ModelConfig, train: TrainConfig) -> int:

@@ -6,6 +6,7 @@ Nothing here trusts the file: whatever cannot be used is answered with BadInput,
 import hashlib
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import compress
@@ -19,6 +20,7 @@ from playground.errors import BadInput
 from playground.tokenizer import Tokenizer, without_surrogates
 
 MAX_BYTES = 20 * 2**20  # of an upload or a pasted text
+N_EXAMPLES = 3  # of what a tokenizer does not know
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
@@ -224,6 +226,28 @@ def token_lengths(tokenizer: Tokenizer, text: str, ids: torch.Tensor) -> torch.T
 def _n_chars(entry: bytes) -> int:
     """How many characters begin in these bytes: in UTF-8 all of a character's bytes but its first are 10xxxxxx."""
     return sum(byte & 0b1100_0000 != 0b1000_0000 for byte in entry)
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """What a tokenizer does not know of a text."""
+
+    share: float  # of all tokens
+    examples: tuple[str, ...]  # the most frequent
+
+
+@lru_cache(maxsize=2)
+def unknown(text: Text, tokenizer: Tokenizer) -> Unknown:
+    """What of a text all becomes one and the same token. For byte-pair encoding, which knows every byte, nothing.
+
+    >>> unknown(Text("", "über, süße"), CharTokenizer.train("bets, rules"))
+    Unknown(share=0.3, examples=('ü', 'ß'))
+    """
+    if tokenizer.unk_id is None:
+        return Unknown(0.0, ())
+    counts = Counter(tokenizer.pieces(text.text))
+    strange = Counter({piece: n for piece, n in counts.items() if piece not in tokenizer.ids})
+    return Unknown(strange.total() / counts.total(), tuple(piece for piece, _ in strange.most_common(N_EXAMPLES)))
 
 
 def get_batch(

@@ -37,7 +37,7 @@ from playground.optimizers import make_optimizers
 from playground.parallel import ALONE, N_HALVES, Beside, World, here
 from playground.tokenizer import CharTokenizer, Tokenizer, train_tokenizer
 
-ESTIMATE_TOKENS = 8_192  # validation tokens behind each point of the curve; the figure at the end is over all
+ESTIMATE_TOKENS = 8_192  # validation tokens behind a point of the curves; the figures at the end are over all
 ESTIMATE_ERROR = 0.01  # of the loss; about what so few tokens are off
 EVAL_BATCH_TOKENS = 2_048  # tokens in one forward pass of an evaluation; bounds its memory
 MAX_LINE = 1_000  # tokens of the validation part in which the beginning of a line is looked for
@@ -422,8 +422,12 @@ class Trainer:
         return look(self.life, self.model, self.n_steps)
 
     def _evaluate(self) -> tuple[float, str | None, float | None]:
-        """The losses on both texts, each from some of its validation part, and a sample between the two."""
-        estimate = partial(self._finite_loss, max_tokens=ESTIMATE_TOKENS, dtype=self.dtype)
+        """The losses on both texts, each from some of its validation part, and a sample between the two.
+
+        Two texts take no longer than one, so that fine-tuning can look twice as often for the same time.
+        """
+        max_tokens = ESTIMATE_TOKENS // (2 if self.first else 1)
+        estimate = partial(self._finite_loss, max_tokens=max_tokens, dtype=self.dtype)
         return estimate(self.corpus.val), self._write_sample(), estimate(self.first.val) if self.first else None
 
     def _finite_loss(self, ids: Tensor, **how: object) -> float:
@@ -533,13 +537,13 @@ def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[Tr
             off = loss - step.val_loss
 
 
-def estimate_seconds(config: ModelConfig, train_config: TrainConfig, beside: Beside = here, n_texts: int = 1) -> float:
-    """About how long a run takes on this machine as busy as it is now, evaluations on `n_texts` included."""
+def estimate_seconds(config: ModelConfig, train_config: TrainConfig, beside: Beside = here) -> float:
+    """About how long a run takes on this machine as busy as it is now, evaluations included."""
     minute = int(time() / 60)
     step = _step_seconds(config, train_config.batch_size, train_config.optimizer, beside, minute)
     evaluations = train_config.max_iters / train_config.eval_interval
     forward = step / 3 * ESTIMATE_TOKENS / (train_config.batch_size * config.block_size)
-    return train_config.max_iters * step + n_texts * evaluations * forward
+    return train_config.max_iters * step + evaluations * forward
 
 
 @lru_cache(maxsize=256)

@@ -174,7 +174,7 @@ class Workspace:
             model = affordable_model(text, recipe, start, self._host.settings)
             self._host.check_disk()
             name = self._free_name(f"{start.name} → {text.name}" if start else text.name)
-            first = self.first_text(start, text)
+            first = self._first_text(start, text)
             folder = self.folder / "runs" / secrets.token_urlsafe(16)
             memory = memory_bytes(model, recipe.train)
             try:
@@ -292,10 +292,9 @@ class Workspace:
         runs = (run for run in reversed(list(self.runs.values())) if run.past.provenance[-1:] == (learned,))
         return next((run.text for run in runs), None)
 
-    def first_text(self, start: Checkpoint | None, text: Text) -> Text | None:
+    def _first_text(self, start: Checkpoint | None, text: Text) -> Text | None:
         """What the start of a run on a text has learned from, if that is here and another."""
-        first = self.text_of(start) if start else None
-        return first if first and first.sha256 != text.sha256 else None
+        return self.text_of(start) if start and not start.learned_last_from(text.sha256) else None
 
     # Files.
 

@@ -1,5 +1,6 @@
 """Settings: what is refused and why, and the counts of parameters, memory and work against what really happens."""
 
+import doctest
 import gc
 import math
 import re
@@ -11,8 +12,17 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from playground import config as config_module
 from playground import fused
-from playground.config import PRESETS, RUN_BYTES, ModelConfig, TrainConfig, memory_bytes, step_flops
+from playground.config import (
+    PRESETS,
+    RUN_BYTES,
+    ModelConfig,
+    TrainConfig,
+    for_fine_tuning,
+    memory_bytes,
+    step_flops,
+)
 from playground.errors import BadInput
 from playground.model import GPT
 
@@ -239,3 +249,25 @@ def test_the_work_of_a_step_is_what_torch_counts(recipe):
     with FlopCounterMode(display=False) as counter:
         model.loss(idx, idx).backward()
     assert step_flops(recipe.model, recipe.train) == pytest.approx(counter.get_total_flops(), rel=0.03)
+
+
+# --- Fine-tuning ------------------------------------------------------------------------------------------------------
+
+
+def test_the_examples_in_the_docstrings_hold():
+    results = doctest.testmod(config_module)
+    assert results.attempted and not results.failed
+
+
+@every_preset
+@pytest.mark.parametrize("max_iters", [1, 9, 60, 100_000])
+def test_fine_tuning_takes_smaller_steps_and_looks_often_enough(recipe, max_iters):
+    train = replace(recipe.train, max_iters=max_iters)
+    tuning = for_fine_tuning(train)
+    assert tuning.problems() == {}
+    assert [tuning.learning_rate, tuning.min_lr] == pytest.approx([train.learning_rate / 10, train.min_lr / 10])
+    assert len(str(tuning.learning_rate)) <= 6  # as a person would write it
+    assert tuning.eval_interval <= train.eval_interval
+    assert max_iters // tuning.eval_interval >= min(max_iters, 10)
+    own = {name: getattr(train, name) for name in ("learning_rate", "min_lr", "eval_interval")}
+    assert replace(tuning, **own) == train  # all else stays

@@ -18,15 +18,17 @@ from playground.corpus import (
     MAX_BYTES,
     Corpus,
     Text,
+    Unknown,
     decode,
     get_batch,
     pasted,
     read_text,
     reference_losses,
     split,
+    unknown,
 )
 from playground.errors import BadInput
-from playground.tokenizer import BPETokenizer, CharTokenizer
+from playground.tokenizer import BPETokenizer, CharTokenizer, WordTokenizer
 
 ENGLISH = "It was spring, and a warm wind blew from the south.\n" * 20
 RUSSIAN = "Была весна, и тёплый ветер дул с юга.\n" * 20
@@ -250,6 +252,25 @@ def test_byte_pairs_leave_nothing_unknown():
     text = ENGLISH + "Ω≈ç√∫" * 20
     corpus = Corpus.build(Text("a.txt", text), BPETokenizer.train(split(text)[0], 300), 8)
     assert corpus.unknown == 0
+
+
+def test_what_a_tokenizer_does_not_know_of_a_text_by_hand():
+    chars = CharTokenizer.train("bets, rules")
+    found = unknown(Text("", "über, süße"), chars)  # ü twice and ß, of ten characters
+    assert (found.share, found.examples) == (0.3, ("ü", "ß"))
+    assert unknown(Text("", "bet"), chars) == Unknown(0.0, ())
+    words = WordTokenizer.train("to be or not to be", vocab_size=7)
+    found = unknown(Text("", "to be a b c d d"), words)
+    assert (found.share, found.examples) == (5 / 7, (" d", " a", " b"))  # of seven words; the most frequent three
+
+
+@pytest.mark.parametrize("kind", [CharTokenizer, WordTokenizer, BPETokenizer])
+def test_the_share_that_is_unknown_is_that_of_the_ids(kind):
+    how = () if kind is CharTokenizer else (300,)
+    tokenizer, text = kind.train(ENGLISH, *how), Text("", ENGLISH + RUSSIAN)
+    ids = tokenizer.encode(text.text)
+    assert unknown(text, tokenizer).share == (ids.count(tokenizer.unk_id) / len(ids) if tokenizer.unk_id else 0.0)
+    assert bool(unknown(text, tokenizer).examples) == (kind is not BPETokenizer)
 
 
 def test_one_character_repeated_is_refused():

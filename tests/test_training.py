@@ -829,6 +829,17 @@ def test_evaluations_measure_what_is_forgotten_of_the_first_text(tuning, tiny_ch
     assert (tuned.beginning, tuned.first_val_loss) == (trainer.beginning, evaluated[-1].first_val_loss)
 
 
+@pytest.mark.usefixtures("in_float32")
+@pytest.mark.parametrize(("first", "n_texts"), [(None, 1), (Text("first.txt", SECOND_TEXT.text), 2)])
+def test_two_texts_share_the_tokens_of_an_evaluation(first, n_texts, tuning, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(training, "ESTIMATE_TOKENS", 96)
+    trainer = tuning(first)
+    trainer.step()
+    own, other = (full_loss(tiny_checkpoint.model, trainer.corpus.val, 96 // n) for n in (n_texts, 3 - n_texts))
+    assert trainer.beginning.val_loss == own != other
+    assert trainer.beginning.first_val_loss == (own if first else None)
+
+
 @pytest.mark.parametrize("first", [None, Text("short.txt", "goose")])
 def test_fine_tuning_is_the_same_whether_or_not_the_first_text_is_at_hand(first, tuning):
     watched, alone = tuning(), tuning(first)

@@ -169,6 +169,37 @@ def test_the_plan_counts_the_parameters_that_the_model_will_have(small_text, sma
     assert "shared" not in plan["time"]
 
 
+@pytest.mark.parametrize(("strange", "told"), [("", ""), ("Ω", ""), ("Ωmega ß " * 40, "Ω")])
+def test_the_plan_warns_of_what_the_tokenizer_does_not_know(
+    strange, told, small_text, small_recipe, tiny_checkpoint, host
+):
+    other = Text("other.txt", small_text.text[::-1] + strange)
+    plan = train._cost(other, small_recipe, tiny_checkpoint, host)
+    if told:
+        n = strange.count("Ω") + strange.count("ß")
+        assert plan["warning"] and f"{100 * n / len(other.text):.0f} % of this text’s characters" in plan["note"]
+        assert "(such as “Ω”, “ß”)" in plan["note"] and "byte-pair subwords" in plan["note"]
+    else:
+        assert (plan["note"], plan["warning"]) == ("", False)
+    assert train._cost(other, small_recipe, None, host)["note"] == ""  # a new model gets a tokenizer of this text
+
+
+def test_the_plan_says_when_a_model_goes_on_with_the_same_text(small_text, small_recipe, tiny_checkpoint, host):
+    plan = train._cost(small_text, small_recipe, tiny_checkpoint, host)
+    assert "nothing to forget" in plan["note"] and not plan["warning"]
+
+
+def test_the_head_of_the_page_says_which_text_a_loss_is_of(tiny_checkpoint):
+    def told(checkpoint):
+        pairs = dict(checkpoints.describe_briefly(checkpoint)["pairs"])
+        return pairs["trained on"], pairs["validation loss"]
+
+    loss, estimate = tiny_checkpoint.val_loss, tiny_checkpoint.history[-1].val_loss
+    assert told(tiny_checkpoint) == ("verses.txt", f"{loss:.3f}")
+    assert told(replace(tiny_checkpoint, val_loss=None)) == ("verses.txt", f"about {estimate:.2f}")
+    assert told(replace(tiny_checkpoint, val_loss=None, history=(), provenance=())) == ("unknown", "not measured")
+
+
 def test_the_plan_counts_on_the_others_who_share_the_machine(small_text, small_recipe, host):
     class Job:
         def work(self, over):
@@ -182,30 +213,6 @@ def test_the_plan_counts_on_the_others_who_share_the_machine(small_text, small_r
     for _ in range(2):
         host.engine.add(Job())
     assert dict(train._cost(small_text, small_recipe, None, host)["pairs"])["time"].endswith(", shared with 2 others")
-
-
-def test_the_plan_counts_on_evaluations_of_the_first_text_where_there_will_be_any(
-    site, key, small_text, small_recipe, monkeypatch
-):
-    """Not where the text is the same once more, nor where what was learned before is not at hand."""
-    counted = []
-    monkeypatch.setattr(train, "estimate_seconds", lambda *_, n_texts=1: counted.append(n_texts) or 1.0)
-    with gr.Blocks() as demo:
-        train.build(replace(site, visitor=gr.BrowserState()))
-    plan = next(event for event in demo.fns.values() if event.name == "plan")
-    values, another = train._values(small_recipe), small_text.text.replace("the", "that")
-
-    def n_texts(text: str, tune: bool) -> int:
-        settings = [values[control.elem_id] for control in plan.inputs if control.elem_id in values]
-        plan.fn(key, train.FROM_PASTE, "", text, None, tune, *settings)
-        return counted.pop()
-
-    workspace = site.workspace(key)
-    assert n_texts(another, tune=True) == 1  # nobody here knows the text of what ships
-    run = workspace.start(small_text, small_recipe)
-    while run.active:
-        time.sleep(0.02)
-    assert [n_texts(another, tune=True), n_texts(small_text.text, tune=True), n_texts(another, tune=False)] == [2, 1, 1]
 
 
 @pytest.mark.parametrize("module", [train, checkpoints, curve])

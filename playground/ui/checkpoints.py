@@ -112,17 +112,25 @@ def build(site: Site) -> Tab:
 
 
 def describe_briefly(checkpoint: Checkpoint) -> dict:
-    """The line at the head of the page."""
-    loss = f"{checkpoint.val_loss:.3f}" if checkpoint.val_loss is not None else "not measured"
+    """The line at the head of the page. Steps and loss are those on the text that it was trained on last."""
     return pack_facts(
         "",
         {
             "Model in use": checkpoint.name,
             "parameters": f"{checkpoint.config.n_params:,}",
+            "trained on": checkpoint.provenance[-1].name if checkpoint.provenance else "unknown",
             "steps": f"{checkpoint.step:,}",
-            "validation loss": loss,
+            "validation loss": _loss(checkpoint),
         },
     )
+
+
+def _loss(checkpoint: Checkpoint) -> str:
+    """Over the whole validation part; of what a run was on its way there is an estimate."""
+    if checkpoint.val_loss is not None:
+        return f"{checkpoint.val_loss:.3f}"
+    estimate = checkpoint.history[-1].val_loss if checkpoint.history else None
+    return f"about {estimate:.2f}" if estimate is not None else "not measured"
 
 
 def _describe(checkpoint: Checkpoint) -> dict:

@@ -19,14 +19,16 @@ from playground.config import (
     ModelConfig,
     Recipe,
     TrainConfig,
+    for_fine_tuning,
+    is_whole,
     memory_bytes,
 )
 from playground.corpora import BUILT_IN
-from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text
+from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text, unknown
 from playground.errors import BadInput
 from playground.life import MAX_TOKENS
 from playground.runs import Progress, Run, past_progress
-from playground.tokenizer import without_surrogates
+from playground.tokenizer import visible, without_surrogates
 from playground.training import Trainer, estimate_seconds
 from playground.ui import compare
 from playground.ui.components.downloads import pack_figure
@@ -60,7 +62,7 @@ HINTS = {
     "bias": "a constant added after each matrix, as in GPT-2",
     "max_iters": "optimisation steps; a few hundred to a few thousand",
     "batch_size": "rows of text in each step; usually 8 to 64",
-    "learning_rate": "size of a step: about 0.02 for Muon, 0.001 for Adam",
+    "learning_rate": "size of a step: about 0.02 for Muon, 0.001 for Adam; a tenth of that for fine-tuning",
     "min_lr": "where the learning rate ends; it falls in a straight line",
     "warmup_iters": "steps in which the learning rate rises from zero",
     "optimizer": "how gradients become steps",
@@ -73,6 +75,14 @@ HINTS = {
 MEASURING = "Measuring the loss over the whole validation part."
 HINTS_BY_STATE = {"running": "Pause to look inside it.", "pausing": MEASURING, "stopping": MEASURING}
 
+STRANGE = (
+    "The model’s tokenizer does not know {} of this text’s {} (such as {}): all of them are one and the same token to "
+    "it, which is easy to foresee, so the loss will look better than it is. Train a new model on this text, or go on "
+    "from one with byte-pair subwords, which know any text."
+)
+SAME_TEXT = "This is the text that the model has learned from last: it goes on with it, and there is nothing to forget."
+STRANGE_SHARE = 0.005  # of a text's tokens from which on they are told of: fewer change the loss less than its estimate
+FITTED = ("learning_rate", "min_lr", "eval_interval")  # settings that are other ones for fine-tuning
 RUN_SETTINGS = ("dropout", *(f.name for f in fields(TrainConfig)))  # what fine-tuning leaves to choose
 
 REFERENCES = ("uniform", "unigram", "bigram")  # the losses drawn as lines
@@ -126,6 +136,7 @@ def build(site: Site) -> Tab:
     settings = list(controls.values())
     described = [text_facts, plan_facts, *settings]
     inputs = [site.visitor, *source, fine_tune, *settings]
+    filled, typed = gr.State(FIRST_PRESET), gr.State(frozenset())  # the preset, and which FITTED a visitor has changed
 
     def n_own(key) -> int:
         """How many of the runs that share the machine are this visitor's, who starts no other beside them."""
@@ -146,8 +157,7 @@ def build(site: Site) -> Tab:
             return [pack_facts("", {}, str(error), warning=given), None, *controls_now]
         shown = _describe(text, BUILT_IN[name].look_for if kind == FROM_BUILT_IN else "")
         with site.visit():
-            n_texts = 2 if site.workspace(key).first_text(base, text) else 1  # that evaluations look at
-            cost = None if problems else _cost(text, recipe, base, site.workspaces.host, n_own(key), n_texts)
+            cost = None if problems else _cost(text, recipe, base, site.workspaces.host, n_own(key))
         return [shown, cost, *controls_now]
 
     # Not `change` of the settings: a preset changes many at once, and of as many answers a stale one may come last.
@@ -156,7 +166,7 @@ def build(site: Site) -> Tab:
     touched += [control.release for control in settings if isinstance(control, gr.Slider)]
     planning = {"fn": tell(plan), "inputs": inputs, "outputs": described, "trigger_mode": "always_last", **QUIET}
     planning |= {"concurrency_id": "plan", "concurrency_limit": 1}  # in the order in which they were asked for
-    gr.on([control.change for control in (*source, fine_tune)] + touched, **planning)
+    gr.on([control.change for control in source] + touched, **planning)
     chart.state(**planning)  # when a run begins or ends; and once there is a chart, which comes first
 
     @tell
@@ -196,13 +206,32 @@ def build(site: Site) -> Tab:
         button.click(order, site.visitor, buttons, queue=False, **QUIET)
     gr.on([change_rate.click, rate.submit], set_rate, [site.visitor, rate], None, **QUIET)
 
-    def fill(name):
-        # "Custom" is where one arrives by changing a setting; it has no values of its own.
-        values = _values(PRESETS[name]) if name in PRESETS else {}
-        return [values.get(setting, gr.skip()) for setting in controls]
+    def fill(name, tune):
+        if name not in PRESETS:  # "Custom" is where one arrives by changing a setting; it has no values of its own
+            return [gr.skip()] * (2 + len(controls))
+        recipe = PRESETS[name]
+        values = _values(replace(recipe, train=for_fine_tuning(recipe.train)) if tune else recipe)
+        return [name, frozenset(), *(values.get(setting, gr.skip()) for setting in controls)]
 
-    preset.input(fill, preset, settings, queue=False, **QUIET).success(**planning)
+    def fit(name, typed, tune, steps):
+        """What fine-tuning wants otherwise, or the preset's own again; but nothing that the visitor has typed."""
+        config = PRESETS[name].train
+        if tune:
+            config = for_fine_tuning(replace(config, max_iters=int(steps)) if is_whole(steps) else config)
+        return [gr.skip() if setting in typed else getattr(config, setting) for setting in FITTED]
+
+    def fit_interval(name, typed, tune, steps):
+        *_, interval = fit(name, typed, tune, steps)
+        return interval if tune else gr.skip()
+
+    preset.input(fill, [preset, fine_tune], [filled, typed, *settings], queue=False, **QUIET).success(**planning)
     gr.on(touched, lambda: CUSTOM, None, preset, queue=False, **QUIET)
+    in_order = {"trigger_mode": "always_last", "concurrency_id": "fit", "concurrency_limit": 1, **QUIET}
+    for setting in FITTED:
+        controls[setting].input(lambda typed, name=setting: typed | {name}, typed, typed, **in_order)
+    known, fitted = [filled, typed, fine_tune, controls["max_iters"]], [controls[setting] for setting in FITTED]
+    fine_tune.change(fit, known, fitted, **in_order).success(**planning)
+    controls["max_iters"].input(fit_interval, known, controls["eval_interval"], **in_order)
     new_state = chart.state(tell(buttons_now), site.visitor, buttons, queue=False, **QUIET)
 
     def show(workspace: Workspace, _: Checkpoint, key):
@@ -215,6 +244,7 @@ def build(site: Site) -> Tab:
         ]
 
     went_back = chart.back(go_back, site.visitor, None, **QUIET)
+    went_back.success(**planning)  # which says what fine-tuning would go on from
     return Tab([site.visitor], [chart, rate, *buttons, table], show, [new_state, went_back])
 
 
@@ -332,14 +362,14 @@ def _describe(text: Text, look_for: str) -> dict:
     return pack_facts(text.name, figures, " ".join(filter(None, (text.note, look_for))))
 
 
-def _cost(text: Text, recipe: Recipe, base: Checkpoint | None, host: Host, n_own: int = 0, n_texts: int = 1) -> dict:
+def _cost(text: Text, recipe: Recipe, base: Checkpoint | None, host: Host, n_own: int = 0) -> dict:
     try:
         model = affordable_model(text, recipe, base, host.settings)
     except BadInput as error:
         return pack_facts("Before you start", {}, str(error), warning=True)
     train = recipe.train
     others = max(0, host.engine.n_jobs - n_own)
-    alone = estimate_seconds(model, train, host.engine.beside, n_texts=n_texts)
+    alone = estimate_seconds(model, train, host.engine.beside)
     seconds = alone * max(1.0, (others + 1) / host.engine.n_workers)
     own = {"goes on from": base.name, "tokenizer": TOKENIZER_TITLES[base.tokenizer.kind]} if base else {}
     return pack_facts(
@@ -351,7 +381,26 @@ def _cost(text: Text, recipe: Recipe, base: Checkpoint | None, host: Host, n_own
             "time": f"about {duration(seconds)}" + (f", shared with {count(others, 'other')}" if others else ""),
             "tokens to see": f"{train.max_iters * train.batch_size * model.block_size:,}",
         },
+        **(_fitness(text, base) if base else {}),
     )
+
+
+def _fitness(text: Text, base: Checkpoint) -> dict:
+    """What one should know of a text before a model is fine-tuned on it, as `pack_facts` takes it."""
+    strange = unknown(text, base.tokenizer)
+    if strange.share >= STRANGE_SHARE:
+        pieces = {"char": "characters", "word": "words"}[base.tokenizer.kind]
+        examples = ", ".join(f"“{visible(piece)}”" for piece in strange.examples)
+        return {"note": STRANGE.format(_percent(strange.share), pieces, examples), "warning": True}
+    return {"note": SAME_TEXT if base.learned_last_from(text.sha256) else ""}
+
+
+def _percent(share: float) -> str:
+    """
+    >>> _percent(0.3441), _percent(0.0062)
+    ('34 %', '0.6 %')
+    """
+    return f"{share:.0%}".replace("%", " %") if share >= 0.01 else f"{100 * share:.1f} %"
 
 
 def duration(seconds: float) -> str:

@@ -128,6 +128,11 @@ class Visitor:
         for name, value in settings.items():
             self.fill(name, value)
 
+    def fine_tune(self) -> None:
+        """Has the next run go on from the model in use, with the settings that the page fills in for that."""
+        self.page.get_by_label("Fine-tune the model in use").check()
+        expect(self.at("plan-facts")).to_contain_text("goes on from")
+
     def start(self) -> None:
         self.at("start").click()
 

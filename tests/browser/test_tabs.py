@@ -228,8 +228,8 @@ def test_fine_tuning_goes_on_from_the_model_in_use(visitor, tiny_checkpoint):
     visitor.use(tiny_checkpoint)
     visitor.open("Train")
     visitor.paste_text("The geese hissed at the miller, and the cat slept on the shelf.\n" * 20)
-    visitor.page.get_by_role("checkbox", name="Fine-tune the model in use").check()
-    visitor.set_up(max_iters=20, eval_interval=10, batch_size=4, learning_rate=0.001)
+    visitor.fine_tune()
+    visitor.set_up(eval_interval=10, max_iters=20, batch_size=4, learning_rate=0.001)
     expect(visitor.at("n_layer")).not_to_be_visible()  # the shape stays
     expect(visitor.at("plan-facts")).to_contain_text("goes on fromVerses")
     expect(visitor.at("plan-facts")).to_contain_text(f"parameters{tiny_checkpoint.config.n_params:,}")
