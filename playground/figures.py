@@ -204,10 +204,10 @@ def loss_figure(
     axes.plot([step.step for step in history], [step.train_loss for step in history], lw=0.6, color=ORANGE)
     steps = [step for step, _ in evaluated]
     axes.plot(steps, [seen.val_loss for _, seen in evaluated], "o-", ms=3, color=BLUE)
-    names = ["training", "validation"]
+    names = ["training", "validation, new text" if beginning else "validation"]
     if beginning and beginning.first_text:
         axes.plot(steps, [seen.first_val_loss for _, seen in evaluated], "o--", ms=3, color=VIOLET)
-        names.append(_wrapped(f"validation, {beginning.first_text[:MAX_NAME]}", 40))
+        names.append(_wrapped(f"validation, earlier text: {beginning.first_text[:MAX_NAME]}", 40))
     for text in axes.legend(names, frameon=False).get_texts():
         text.set_parse_math(False)
     for i, name in enumerate(("uniform", "unigram", "bigram") if references else ()):

@@ -27,7 +27,7 @@ import torch
 from safetensors import SafetensorError
 
 from playground import checkpoint as checkpoints
-from playground.checkpoint import MAX_NAME, Beginning, Checkpoint, Past, TrainStep
+from playground.checkpoint import MAX_NAME, Beginning, Checkpoint, Past, TrainStep, clean_name
 from playground.config import ModelConfig, Recipe, TrainConfig
 from playground.corpus import References, Text
 from playground.engine import Engine
@@ -76,6 +76,7 @@ class Progress:
     seconds: float  # of computing so far
     seconds_left: float | None  # while the run is active, shared as the machine is now
     message: str = ""
+    text: str | None = None  # the name of what it learns from
     others: int = 0  # other runs that share the machine with this one
     references: References | None = None
     final_loss: float | None = None  # over the whole validation part
@@ -94,6 +95,7 @@ def past_progress(checkpoint: Checkpoint, cursor: int = 0) -> Progress:
         cursor,
         name=checkpoint.name,
         state="finished",
+        text=checkpoint.provenance[-1].name if checkpoint.provenance else None,
         references=checkpoint.references,
         final_loss=checkpoint.val_loss,
         first_final_loss=checkpoint.first_val_loss,
@@ -317,6 +319,7 @@ class Run:
             name=self.name,
             state=state,
             message=self.message,
+            text=clean_name(self.origin["text"]),
             others=max(0, self._engine.n_jobs - 1) if computing else 0,
             references=latest.references,
             final_loss=past.val_loss if over else None,
@@ -538,12 +541,10 @@ def _least_missed(steps: Sequence[int]) -> int:
 
 def _notes(trainer: Trainer) -> str:
     """What the visitor should know of the texts."""
-    corpus, start, notes = trainer.corpus, trainer.start, []
-    if corpus.unknown:
-        notes.append(f"{corpus.unknown:,} of {len(corpus.val):,} validation tokens are not in the vocabulary.")
-    if start and not trainer.first and corpus.sha256 not in [text.sha256 for text in start.provenance[-1:]]:
-        notes.append("What the model learned from before is not at hand, so what it forgets of that is not measured.")
-    return " ".join(notes)
+    start = trainer.start
+    if not start or trainer.first or start.learned_last_from(trainer.corpus.sha256):
+        return ""
+    return "What the model learned from before is not at hand, so what it forgets of that is not measured."
 
 
 def _is_out_of_memory(error: Exception) -> bool:

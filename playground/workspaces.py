@@ -224,10 +224,15 @@ class Workspace:
 
     def maker(self, checkpoint: Checkpoint) -> Run | None:
         """The run that a listed checkpoint is of, as it became or as it was on the way, if that run is here."""
-        entry = self._checkpoints.get(checkpoint.name)
-        point_of = entry.name.partition(".")[0] if isinstance(entry, Path) else None
+        run_id, _ = self.point_of(checkpoint)
         runs = list(self.runs.values())
-        return next((run for run in runs if run.id == point_of or run.name == checkpoint.name), None)
+        return next((run for run in runs if run.id == run_id or run.name == checkpoint.name), None)
+
+    def point_of(self, checkpoint: Checkpoint) -> tuple[str, int] | tuple[None, None]:
+        """Of which run, by its id, and after which step a listed checkpoint is a point that one went back to."""
+        entry = self._checkpoints.get(checkpoint.name)
+        run_id, *step = entry.name.split(".")[:-1] if isinstance(entry, Path) else [None]
+        return (run_id, int(step[0])) if step else (None, None)
 
     # Checkpoints.
 

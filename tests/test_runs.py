@@ -262,6 +262,7 @@ def test_progress_has_both_losses_from_before_the_first_step_to_the_end(tuned, m
     run = join(tuned())
     progress, [kept] = run.progress(), published
     assert progress.beginning == kept.beginning and progress.beginning.first_text == "verses.txt"
+    assert progress.text == "fox.txt"
     losses = [progress.beginning.first_val_loss] + [s.first_val_loss for s in progress.steps if s.val_loss is not None]
     assert len(losses) == 8 and losses[-1] > losses[0]
     evaluated = [(s.step, s.val_loss, s.first_val_loss) for s in progress.steps if s.val_loss is not None]
@@ -801,7 +802,7 @@ def test_a_text_that_cannot_be_used_says_so(begin, published, small_text, small_
 
 def test_tokens_that_the_vocabulary_lacks_are_told_of(begin, small_recipe):
     run = join(begin(Text("ends.txt", "abcdefgh " * 100 + "xyz " * 25), small_recipe))
-    assert run.state == "finished" and run.message == "75 of 100 validation tokens are not in the vocabulary."
+    assert run.state == "finished" and run.progress().references.n_unknown == 75
 
 
 def test_a_run_that_diverges_in_its_first_step_replaces_no_model(

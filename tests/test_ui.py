@@ -359,7 +359,7 @@ def test_a_poll_from_the_beginning_has_where_a_fine_tuning_began(poll, small_tex
     assert answer["val"][1:] == [
         [s.step, s.val_loss, s.sample, s.first_val_loss] for s in history if s.val_loss is not None
     ]
-    assert answer["first_text"] == "verses.txt"
+    assert (answer["text"], answer["first_text"], answer["n_unknown"]) == ("cut.txt", "verses.txt", 0)
     assert answer["points"] == [[step, loss, first] for step, loss, _, first in answer["val"]]
     assert poll(30, run)["points"] == answer["points"]  # also when its evaluations are known, or were left out
     assert answer["first_final_loss"] == workspace.current.first_val_loss > 0

@@ -285,8 +285,11 @@ def test_going_back_takes_the_place_of_nothing_else(open_data, small_text, small
             went_back = workspace.go_back(run.id, 10)
             assert same(replace(went_back, name=run.point(10).name), run.point(10))
             assert "step 10 (" in went_back.name and workspace.maker(went_back) is run
+            assert workspace.point_of(went_back) == (run.id, 10)
     assert len(workspace.names) == len(set(workspace.names)) == 6  # what ships, two ends, its own, and two points
     assert same(workspace.listed(own.name), own) and workspace.maker(own) is None
+    for name in (own.name, runs[0].name, workspace.names[0]):
+        assert workspace.point_of(workspace.listed(name)) == (None, None)
     assert [workspace.maker(workspace.listed(run.name)) for run in runs] == runs
 
     visitors.close(PATIENCE)

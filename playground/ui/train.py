@@ -443,11 +443,13 @@ def _chart_value(key: str, workspace: Workspace, begun: Run | None = None) -> di
     """
     (current, version), runs = workspace.in_use, list(workspace.runs.values())
     shown = begun or workspace.active_run or workspace.maker(current)
+    made_by, step = workspace.point_of(current)
     return {
         "visitor": key,
         "run": shown.id if shown else f"{PAST}{version}",
         "name": shown.name if shown else current.name,
         "shipped": current.name if not shown and workspace.ships(current) else None,
+        "in_use": step if shown and shown.id == made_by else None,
         "others": [{"run": run.id, "name": run.name} for run in runs if not run.active and run is not shown],
         "n_runs": len(runs),
         "seq": next(_sequence),
@@ -581,6 +583,7 @@ def _points(progress: Progress, cursor: int) -> dict:
         "cursor": cursor,
         "train": [[s.step, s.train_loss, s.learning_rate, s.grad_norm, average] for s, average in steps],
         "val": before + [_evaluation(step.step, step) for step in evaluated],
+        "text": progress.text,
         "first_text": beginning and beginning.first_text,
         "points": [list(vars(point).values()) for point in progress.points],
         "points_note": progress.points_note,
@@ -590,6 +593,7 @@ def _points(progress: Progress, cursor: int) -> dict:
         "references": {name: getattr(references, name) for name in REFERENCES} if references else None,
         "final_loss": progress.final_loss,
         "val_tokens": references.n_tokens if references else None,
+        "n_unknown": references.n_unknown if references else 0,
         "first_final_loss": progress.first_final_loss,
     }
 

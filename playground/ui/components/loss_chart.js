@@ -5,6 +5,7 @@ const ALIVE_MS = 50000; // a page that shows nothing new still says at least thi
 const MOST = { train: 2000, val: 1000 }; // points that are kept of a long run; twice as many before they are thinned
 const OTHER_HUES = 5;
 const LABEL_HEIGHT = 15;
+const ABOUT = 0.01; // of a loss; its estimates are about that exact
 const STATES = {
   starting: "Starting",
   running: "Training",
@@ -55,7 +56,8 @@ const others = new Map();
 const log = { x: false, y: false };
 let zoom = null; // [from, to] in steps
 let hover = null; // pixels from the left of the canvas
-let pinned = null; // the evaluation whose sample is looked at; null is the newest
+let pinned = null; // the evaluation whose sample is looked at; null is that of the step in use
+let returnTo = null; // the step that is chosen to go back to; null is that in use
 let marked = null; // the step at which the heads are looked at, below; null is the newest
 
 // What the last drawing used.
@@ -69,12 +71,13 @@ let plot = null; // {left, right, top, bottom, x, y}
 // ---- Data
 
 function take() {
-  const before = value?.run;
+  const before = { ...value };
   value = props.value ? { ...props.value } : null;
   live = Boolean(value);
   find(".empty").hidden = live;
   view.hidden = !live;
-  if (value?.run !== before) startOver();
+  if (value?.run !== before.run) startOver();
+  else if (value?.in_use !== before.in_use) followUse();
   if (!value) return;
   setText(find(".name"), latest.name ?? value.name);
   putIntoAddress({ model: value.shipped });
@@ -88,13 +91,24 @@ function startOver() {
   val = [];
   cursor = 0;
   zoom = null;
-  pinned = null;
   marked = null;
   updates = 0;
   polls = 0;
   view.removeAttribute("data-lost");
+  followUse();
+}
+
+// The figures, the sample and the list are those of what is in use.
+function followUse() {
+  pinned = null;
+  returnTo = null;
   showFigures();
   redraw();
+}
+
+// The step of the run to which one went back; null if what it became at its end is in use, or another model.
+function inUse() {
+  return value?.in_use ?? null;
 }
 
 async function poll() {
@@ -224,7 +238,8 @@ function showFigures() {
   showFacts();
   showStatus();
   showTiles();
-  showFirstText();
+  showTexts();
+  showForgetting();
   showSample();
   showPoints();
 }
@@ -239,6 +254,7 @@ function showFacts() {
     polls,
     valLoss: val.at(-1)?.[LOSS] ?? "",
     finalLoss: latest.final_loss ?? "",
+    inUse: inUse() ?? "",
     firstLosses: val.map((point) => point[FIRST] ?? "").join(" "),
     zoom: zoom ? zoom.map(Math.round).join(" ") : "",
   });
@@ -254,20 +270,40 @@ function showStatus() {
 }
 
 function showTiles() {
-  const last = train.at(-1) ?? [];
-  const loss = latest.final_loss ?? val.at(-1)?.[LOSS];
+  const at = live ? null : inUse();
+  const last = (at === null ? train.at(-1) : train.findLast((point) => point[STEP] <= at)) ?? [];
+  const loss = at === null ? latest.final_loss ?? val.at(-1)?.[LOSS] : evaluation(at)[LOSS];
   const over = latest.state && !live;
-  setText(find(".step"), known(latest.step, (step) => `${whole(step)} / ${whole(latest.max_iters)}`));
+  setText(find(".step"), known(at ?? latest.step, (step) => `${whole(step)} / ${whole(latest.max_iters)}`));
   setText(find(".train"), known(last[LOSS], threeDecimals));
-  setText(find(".val"), known(loss, threeDecimals));
-  setText(find(".perplexity"), perplexity(loss));
+  setText(find(".val"), known(loss, atLeast(threeDecimals)));
+  setText(find(".perplexity"), known(loss, atLeast(perplexity)));
   setText(find(".speed"), known(latest.tokens_per_second, whole));
   setText(find(".norm"), known(last[NORM], threeDigits));
   setText(find(".rate"), known(last[RATE], threeDigits));
   setText(find(".time-label"), over ? "Time taken" : "Time left");
   setText(find(".time"), known(over ? latest.seconds : latest.seconds_left, duration));
   showProgress();
+  showInUse();
   showFinal();
+}
+
+// The losses after a step. Of a long run only some evaluations are sent, but all points; a point may have made way.
+function evaluation(step) {
+  return [...(latest.points ?? []), ...val].find((point) => point[STEP] === step) ?? [];
+}
+
+// What the tokenizer does not know is foreseen in less than it takes.
+function atLeast(format) {
+  return (loss) => (latest.n_unknown ? `≥\u00a0${format(loss)}` : format(loss));
+}
+
+function showInUse() {
+  const at = inUse();
+  find(".in-use").hidden = at === null;
+  const place = at ? `as it was after step ${whole(at)}` : "as it was before the first step";
+  const figures = live ? "" : "; the figures above are those of then";
+  setText(find(".in-use"), `In use is the model ${place}${figures}. Fine-tuning goes on from there.`);
 }
 
 function showProgress() {
@@ -285,32 +321,65 @@ function showFinal() {
   const tokens = Number.isFinite(latest.val_tokens) ? ` (${whole(latest.val_tokens)} tokens)` : "";
   const first = latest.first_final_loss;
   const kept = Number.isFinite(first) ? `; over that of ${latest.first_text}: ${threeDecimals(first)}` : "";
-  const text = `Loss over the whole validation part${tokens}: ${threeDecimals(final)} nats per token${kept}.`;
-  setText(find(".final"), text);
+  const when = inUse() === null ? "Loss" : `At the end, after step ${whole(latest.step)}: loss`;
+  const loss = `${atLeast(threeDecimals)(final)} nats per token`;
+  setText(find(".final"), `${when} over the whole validation part${ofText()}${tokens}: ${loss}${kept}.`);
 }
 
-function showFirstText() {
-  const name = latest.first_text ?? "";
-  find(".first-key").hidden = !name;
-  view.toggleAttribute("data-first", Boolean(name));
-  setText(find(".first-text"), name);
+// Fine-tuning has two texts, so that each loss says which it is of.
+function ofText() {
+  return tuned() && latest.text ? ` of ${latest.text}` : "";
 }
 
-// What one can go back to; the choice stays as points are added.
+function tuned() {
+  return val[0]?.[STEP] === 0;
+}
+
+function showTexts() {
+  const first = latest.first_text ?? "";
+  find(".first-key").hidden = !first;
+  view.toggleAttribute("data-first", Boolean(first));
+  setText(find(".first-text"), first);
+  find(".new").hidden = !(tuned() && latest.text);
+  setText(find(".text"), latest.text ?? "");
+  setText(find(".val-label"), tuned() ? "Loss on the new text" : "Validation loss");
+  find(".unknown").hidden = !latest.n_unknown;
+  const share = `${known(latest.n_unknown, whole)} of ${known(latest.val_tokens, whole)} tokens of the validation part`;
+  const marks = `${share} are unknown to the tokenizer. To foresee what they are takes more, in the curves as well.`;
+  setText(find(".unknown"), `≥: ${marks}`);
+}
+
+function showForgetting() {
+  const points = val.filter((point) => Number.isFinite(point[FIRST]));
+  const [before, now] = [points[0], points.at(-1)];
+  find(".forgetting").hidden = points.length < 2;
+  if (points.length < 2) return;
+  const dashed = `Dashed: the loss on the earlier text; where it rises, the model forgets. It ${moved(before[FIRST], now[FIRST])}.`;
+  setText(find(".forgetting"), `${dashed} Solid: the loss on the new text. It ${moved(before[LOSS], now[LOSS])}.`);
+}
+
+function moved(from, to) {
+  const [before, now] = [from, to].map((loss) => loss.toFixed(2));
+  if (Math.abs(to - from) < ABOUT * from) return `stayed at about ${before}`;
+  return `${to > from ? "rose" : "fell"} from ${before} to ${now}`;
+}
+
+// What one can go back to: at first what is in use, or the latest; a choice stays as points are added.
 function showPoints() {
   const kept = latest.points ?? [];
   const [steps, texts] = [kept.map(([step]) => step), kept.map(pointText)];
   find(".points").hidden = !steps.length;
   find(".points-note").hidden = !latest.points_note;
   setText(find(".points-note"), latest.points_note ?? "");
-  if (texts.join() === [...points.options].map((option) => option.text).join()) return;
-  const chosen = points.value;
-  points.replaceChildren(...steps.map((step, i) => new Option(texts[i], step)));
-  if (chosen && steps.includes(Number(chosen))) points.value = chosen;
+  if (texts.join() !== [...points.options].map((option) => option.text).join()) {
+    points.replaceChildren(...steps.map((step, i) => new Option(texts[i], step)));
+  }
+  const wanted = returnTo ?? inUse();
+  points.value = steps.includes(wanted) ? wanted : steps.at(-1) ?? "";
 }
 
 function pointText([step, loss, firstLoss]) {
-  const losses = [["validation", loss], [latest.first_text, firstLoss]].filter(([, loss]) => Number.isFinite(loss));
+  const losses = [["new text", loss], ["earlier text", firstLoss]].filter(([, loss]) => Number.isFinite(loss));
   const texts = losses.map(([name, loss]) => `${name} ${threeDecimals(loss)}`);
   return [step ? `step ${whole(step)}` : "the beginning", ...texts].join(" · ");
 }
@@ -339,14 +408,15 @@ function otherButton(other) {
 }
 
 function samples() {
-  return val.filter((point) => point[STEP] > 0 && typeof point[SAMPLE] === "string");
+  return val.filter((point) => typeof point[SAMPLE] === "string");
 }
 
 function showSample() {
   const all = samples();
   const last = all.length - 1;
-  const at = all.includes(pinned) ? all.indexOf(pinned) : last;
-  if (at === last) pinned = null;
+  const followed = live || inUse() === null ? last : all.findLastIndex((point) => point[STEP] <= inUse());
+  const at = all.includes(pinned) ? all.indexOf(pinned) : followed;
+  if (at === followed) pinned = null;
   const sample = all[at];
   slider.hidden = last < 1;
   slider.max = Math.max(0, last);
@@ -451,6 +521,7 @@ function drawPicture() {
     drawVal(FIRST, colours.first, [6, 4]);
   });
   drawReferenceLabels();
+  drawInUse();
   find(".reset").style.visibility = zoom ? "visible" : "hidden";
   [picture.width, picture.height] = [canvas.width, canvas.height];
   picture.getContext("2d").drawImage(canvas, 0, 0);
@@ -469,6 +540,7 @@ function readColours() {
   const colour = (variable, alpha = 1) => `rgb(${rgb(variable).join(" ")} / ${alpha})`;
   const hues = Array.from({ length: OTHER_HUES }, (_, i) => `--other-${i + 1}`);
   return {
+    text: colour("--body-text-color"),
     quiet: colour("--quiet"),
     grid: colour("--border-color-primary", 0.7),
     paper: colour("--background-fill-primary"),
@@ -591,7 +663,7 @@ function drawReferenceLines() {
   context.setLineDash([]);
 }
 
-// Each label stands above its line, but never on another label; a rim in the paper's colour keeps curves off it.
+// Each label stands above its line, but never on another label.
 function drawReferenceLabels() {
   const labels = references();
   const baselines = labels.map(({ y }) => y - 4);
@@ -606,14 +678,33 @@ function drawReferenceLabels() {
   }
   context.textAlign = "right";
   context.textBaseline = "alphabetic";
-  context.strokeStyle = colours.paper;
   context.fillStyle = colours.quiet;
+  labels.forEach(({ text }, i) => writeRimmed(text, plot.right - 2, baselines[i]));
+}
+
+// Where one went back to.
+function drawInUse() {
+  const at = inUse();
+  if (at === null || at > plot.steps[1] || (zoom && at < plot.steps[0])) return;
+  const x = Math.round(plot.x(Math.max(at, plot.steps[0]))) + 0.5;
+  context.strokeStyle = context.fillStyle = colours.text;
+  context.lineWidth = 1.5;
+  context.setLineDash([2, 3]);
+  line(context, x, plot.top, x, plot.bottom);
+  context.setLineDash([]);
+  const right = x > (plot.left + plot.right) / 2;
+  context.textAlign = right ? "right" : "left";
+  context.textBaseline = "alphabetic";
+  writeRimmed("in use", right ? x - 5 : x + 5, plot.top + 14);
+}
+
+// In the colour of `fillStyle`; a rim in the paper's colour keeps curves off it.
+function writeRimmed(text, x, y) {
+  context.strokeStyle = colours.paper;
   context.lineWidth = 4;
   context.lineJoin = "round";
-  labels.forEach(({ text }, i) => {
-    context.strokeText(text, plot.right - 2, baselines[i]);
-    context.fillText(text, plot.right - 2, baselines[i]);
-  });
+  context.strokeText(text, x, y);
+  context.fillText(text, x, y);
 }
 
 function drawMark() {
@@ -658,7 +749,7 @@ function showReadout(point, trainPoint, valPoint) {
   if (valPoint) {
     parts.push(`validation ${known(valPoint[LOSS], threeDecimals)} (step ${whole(valPoint[STEP])})`);
     parts.push(`perplexity ${perplexity(valPoint[LOSS])}`);
-    if (Number.isFinite(valPoint[FIRST])) parts.push(`${latest.first_text} ${threeDecimals(valPoint[FIRST])}`);
+    if (Number.isFinite(valPoint[FIRST])) parts.push(`earlier text ${threeDecimals(valPoint[FIRST])}`);
   }
   setText(find(".readout"), parts.join("  ·  "));
 }
@@ -728,6 +819,7 @@ find(".reset").addEventListener("click", () => setZoom(null));
 find(".log-x").addEventListener("click", () => toggleLog("x"));
 find(".log-y").addEventListener("click", () => toggleLog("y"));
 slider.addEventListener("input", chooseSample);
+points.addEventListener("change", () => (returnTo = Number(points.value)));
 find(".go-back").addEventListener("click", goBack);
 find(".compare").addEventListener("click", () => document.dispatchEvent(new CustomEvent(RUNS_SOUGHT)));
 document.addEventListener(STEP_SHOWN, markStep);

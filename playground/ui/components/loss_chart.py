@@ -30,12 +30,16 @@ TEMPLATE = f"""
   <dl class="tiles">
     {"".join(TILE.format(key=key, label=label) for key, label in TILES.items())}
   </dl>
+  <p class="in-use" hidden></p>
   <p class="final" hidden></p>
+  <p class="unknown" hidden></p>
   <div class="toolbar">
     <div class="legend">
       <span class="key train-key">training</span>
-      <span class="key val-key">validation</span>
-      <span class="key first-key" hidden><span>validation, <span class="first-text"></span></span></span>
+      <span class="key val-key">
+        <span>validation<span class="new" hidden>, new text: <span class="text"></span></span></span>
+      </span>
+      <span class="key first-key" hidden><span>validation, earlier text: <span class="first-text"></span></span></span>
       <span class="others" role="group" aria-label="Earlier runs"></span>
     </div>
     <div class="axes">
@@ -48,6 +52,7 @@ TEMPLATE = f"""
   <canvas tabindex="0" role="img"
     aria-label="Loss by step. The arrow keys move the crosshair, Escape resets the zoom."></canvas>
   <p class="readout" aria-live="polite"></p>
+  <p class="forgetting" hidden></p>
   <div class="samples">
     <section class="sample before" aria-label="What the model wrote before it was fine-tuned" hidden>
       <div class="sample-head"><strong>What it wrote before</strong></div>
@@ -75,10 +80,11 @@ def loss_chart(poll: Callable[[list], dict], figure: Callable[[list], dict], **k
     """The chart of one run, which asks the server by itself for what is new.
 
     The value is None before the first run, then
-    `{"visitor": str, "run": str, "name": str, "shipped": str | None, "others": [{"run": str, "name": str}, …],
-    "n_runs": int, "seq": int}`; `shipped` is the model that is shown if every visitor has it, so that a link can name
-    it; `others` are earlier runs to compare with, `n_runs` is how many runs the visitor has, and a new `seq` makes the
-    page ask again after a run came to an end.
+    `{"visitor": str, "run": str, "name": str, "shipped": str | None, "in_use": int | None,
+    "others": [{"run": str, "name": str}, …], "n_runs": int, "seq": int}`; `shipped` is the model that is shown if every
+    visitor has it, so that a link can name it; `in_use` is the step of the run to which one went back, or None;
+    `others` are earlier runs to compare with, `n_runs` is how many runs the visitor has, and a new `seq` makes the page
+    ask again after a run came to an end.
 
     `poll` must be a plain function of this very name, since the page calls `server.poll`. It gets
     `[visitor, run, cursor]` (from the browser, so not to be trusted) every 500 ms while the page is visible
@@ -94,13 +100,14 @@ def loss_chart(poll: Callable[[list], dict], figure: Callable[[list], dict], **k
       asked for says that the server holds fewer, and the page drops what it has beyond
     - `val`: the same for the evaluations, `[step, loss, sample, loss on the first text or None]`; with cursor 0 also
       that before the first step of a fine-tuning
-    - `first_text`: the name of the text that was learned before, or None if there is none or it is not at hand
+    - `text`: the name of the text that is learned, or None; `first_text`: that of the one that was learned before, or
+      None if there is none or it is not at hand
     - `points`: what one can go back to, `[step, loss, loss on the first text or None]` of each
     - `points_note`: why there are none where one might look for some, or ""
     - `tokens_per_second`, `seconds` so far, `seconds_left` or None
     - `references`: `{"uniform": …, "unigram": …, "bigram": …}` or None
-    - `final_loss` over the whole validation part, or None, and `val_tokens`, how many tokens that are;
-      `first_final_loss`, the same of the first text
+    - `final_loss` over the whole validation part, or None, and `val_tokens`, how many tokens that are; `n_unknown`, how
+      many of them the tokenizer does not know; `first_final_loss`, the same of the first text
 
     `figure` gets `[visitor, run, kind]` and returns the curves as a PNG or SVG file, or `{"error": sentence}`.
 
