@@ -15,6 +15,7 @@ from playground.tokenizer import Tokenizer
 
 HELD_OUT_CHARS = 20_000  # of the validation part, to set beside what a model writes
 MAX_BYTES = 2**28  # of sorted texts that are kept
+LARGE = 2_000_000  # characters of a text whose sorting takes more than a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +45,13 @@ class Library:
 
     def __init__(self):
         self._recent: Recent[Learned] = Recent(MAX_BYTES)
-        self._sorting = threading.Lock()
+        self._sorting = threading.Lock(), threading.Lock()  # small texts; large ones, for which they do not wait
 
     def get(self, text: Text, tokenizer: Tokenizer) -> Learned:
         key = (text.sha256, hashlib.sha256(json.dumps(tokenizer.to_dict()).encode()).digest())
         if learned := self._recent.get(key):
             return learned
-        with self._sorting:  # one at a time: a text of 10 MB takes 360 MB while it is sorted
+        with self._sorting[len(text.text) > LARGE]:  # one at a time: 10 MB take 360 MB while they are sorted
             learned = self._recent.get(key)
             if not learned:
                 learned = Learned.build(text, tokenizer)

@@ -32,7 +32,7 @@ from playground.evaluation import evaluate
 from playground.generation import MAX_PROMPT, Sampling, next_logits, next_token_probs, stream_generate
 from playground.heads import head_scores
 from playground.inspection import Inspection, head_stages, inspect, logit_lens
-from playground.learned import Learned
+from playground.learned import Learned, Library
 from playground.settings import Settings
 from playground.tokenizer import BPETokenizer, CharTokenizer, WordTokenizer
 from playground.training import make_trainer
@@ -459,25 +459,42 @@ def test_what_a_forger_asks_of_a_text_is_refused(writing):
 # --- Evaluation -------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_visitors_model_learned_from_is_sorted_ahead(poll, small_text, small_recipe, monkeypatch):
-    sorted_texts = queue.Queue()
+@pytest.fixture
+def sorted_texts(monkeypatch) -> queue.Queue:
+    """The digests of texts as they are sorted."""
+    digests = queue.Queue()
     build = Learned.build
 
     def spy(text, tokenizer):
-        sorted_texts.put(text.sha256)
+        digests.put(text.sha256)
         return build(text, tokenizer)
 
     monkeypatch.setattr(Learned, "build", spy)
+    return digests
+
+
+def test_what_a_visitors_model_learned_from_is_sorted_ahead(poll, small_text, small_recipe, sorted_texts):
     with gr.Blocks():
         tab = evaluate_tab.build(Site(poll.workspaces, gr.State()))
     tab.show(poll.workspace, poll.workspace.current, poll.key)  # which ships: everybody's, and of a moment to sort
     run = poll.workspace.start(small_text, small_recipe)
     while run.active:
         time.sleep(0.05)
-    checkpoint = poll.workspace.current
-    assert poll.workspace.text_of(checkpoint) == small_text
-    tab.show(poll.workspace, checkpoint, poll.key)
+    tab.show(poll.workspace, poll.workspace.current, poll.key)
     assert sorted_texts.get(timeout=60) == small_text.sha256
+
+
+def test_what_a_run_learns_from_is_sorted_while_it_trains(poll, small_text, small_recipe, sorted_texts):
+    endless = replace(small_recipe, train=replace(small_recipe.train, max_iters=100_000))
+    run, library = poll.workspace.start(small_text, endless), Library()
+    train._sort_ahead(library, run)
+    assert run.active and sorted_texts.get_nowait() == small_text.sha256
+    run.stop()
+    while run.active:
+        time.sleep(0.05)
+    library.get(small_text, poll.workspace.current.tokenizer)
+    train._sort_ahead(Library(), run)  # of which it is too late
+    assert sorted_texts.empty()
 
 
 # --- A head's life ----------------------------------------------------------------------------------------------------

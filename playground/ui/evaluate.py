@@ -63,7 +63,6 @@ class Measured:
 
 def build(site: Site) -> Tab:
     measured: Kept[Measured] = Kept(MAX_KEPT_BYTES, NOT_KEPT)
-    library = Library()
     with gr.Row():
         source = gr.Radio(
             [HELD_OUT, OWN], value=HELD_OUT, label="Measure on", elem_id="measured-on", scale=3, min_width=300
@@ -96,11 +95,11 @@ def build(site: Site) -> Tab:
         others = _compressed(text.text)
         if learned_from:
             yield pack_report(title, evaluation, others, NOT_COUNTED, id), gr.skip()
-            others += _counted(library.get(learned_from, checkpoint.tokenizer), evaluator)
+            others += _counted(site.library.get(learned_from, checkpoint.tokenizer), evaluator)
         measured.replace(id, replace(done, others=others))
         yield pack_report(title, evaluation, others, _note(learned_from), id), gr.skip()
 
-    samples_parts = samples.build(site, library)
+    samples_parts = samples.build(site)
 
     source.change(lambda chosen: gr.update(visible=chosen == OWN), source, own, queue=False, **QUIET)
     measuring = begin.click(measure, [site.visitor, source, own], [figures, errors], concurrency_limit=4, **QUIET)
@@ -108,7 +107,7 @@ def build(site: Site) -> Tab:
 
     def show(workspace: Workspace, checkpoint: Checkpoint, key):
         if not workspace.ships(checkpoint):
-            threading.Thread(target=_sort_ahead, args=(library, workspace, checkpoint), daemon=True).start()
+            threading.Thread(target=_sort_ahead, args=(site.library, workspace, checkpoint), daemon=True).start()
         look = {"visitor": key, "version": workspace.in_use[1]}
         return [look, *[None] * 4]  # what was measured was another model's
 
@@ -116,7 +115,7 @@ def build(site: Site) -> Tab:
 
 
 def _sort_ahead(library: Library, workspace: Workspace, checkpoint: Checkpoint) -> None:
-    """Sorts what a model has learned from before anybody asks: of a text of 10 MB that takes seven seconds."""
+    """What a model has learned from is sorted before anybody asks, if that was not done while it trained."""
     if text := workspace.text_of(checkpoint):
         library.get(text, checkpoint.tokenizer)
 

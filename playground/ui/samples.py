@@ -49,7 +49,7 @@ class Sample:
         return self.ids.nbytes
 
 
-def build(site: Site, library: Library) -> list[gr.HTML]:
+def build(site: Site) -> list[gr.HTML]:
     """Both parts, each with its controls. Their values are None until a visitor asks for more."""
     samples: Kept[Sample] = Kept(MAX_KEPT_BYTES, NOT_KEPT)
     gr.Markdown("### Memory or invention?")
@@ -85,7 +85,7 @@ def build(site: Site, library: Library) -> list[gr.HTML]:
         for ids in _bursts(site, checkpoint, prompt, Sampling(temperature, top_k), int(length), seed):
             written += ids
             yield {"text": checkpoint.tokenizer.decode(written)}
-        learned = _learned(library, workspace, checkpoint)
+        learned = _learned(site.library, workspace, checkpoint)
         sample = Sample(weakref.ref(checkpoint), np.array(written), learned and weakref.ref(learned))
         at_least = _usual(checkpoint.tokenizer, sample.ids)
         yield {"id": samples.add(sample), "at_least": at_least, "about": _about(checkpoint, prompt)}
@@ -103,7 +103,7 @@ def build(site: Site, library: Library) -> list[gr.HTML]:
         pairs = list(product(TEMPERATURES, top_ks))
         value = {"temperatures": TEMPERATURES, "top_ks": top_ks, "about": _about(checkpoint, prompt)}
         yield value | {"cells": [], "held_out": None, "n": 0, "share": 0}
-        learned = _learned(library, workspace, checkpoint)
+        learned = _learned(site.library, workspace, checkpoint)
         if not learned:
             raise BadInput(NOT_HERE)
         n = min(SWEPT, len(learned.held_out))

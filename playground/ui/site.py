@@ -18,6 +18,7 @@ from gradio.events import Dependency
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
 from playground.generation import MAX_PROMPT
+from playground.learned import Library
 from playground.workspaces import Workspace, Workspaces
 
 # For events of the page itself: no spinner over what they change, and no place among the API's endpoints.
@@ -53,6 +54,7 @@ class Site:
     workspaces: Workspaces
     visitor: gr.BrowserState
     server: str = field(default_factory=secrets.token_hex)  # tells a page that outlived its server
+    library: Library = field(default_factory=Library)  # what the models have learned from, sorted
 
     def workspace(self, key: object) -> Workspace:
         return self.workspaces.get(key)

@@ -2,6 +2,8 @@
 
 import html
 import itertools
+import threading
+import time
 from dataclasses import fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -26,6 +28,7 @@ from playground.config import (
 from playground.corpora import BUILT_IN
 from playground.corpus import MAX_BYTES, Text, built_in, pasted, read_text, unknown
 from playground.errors import BadInput
+from playground.learned import Library
 from playground.life import MAX_TOKENS
 from playground.runs import Progress, Run, past_progress
 from playground.tokenizer import visible, without_surrogates
@@ -43,6 +46,7 @@ from playground.workspaces import Host, Workspace, affordable_model
 FROM_BUILT_IN, FROM_PASTE, FROM_UPLOAD = "Built-in text", "Paste", "Upload"
 CUSTOM = "custom"
 MAX_PROBE = 1_000  # characters
+SORT_POLL_SECONDS = 0.2  # until a run has its tokenizer
 FIRST_PRESET = "small"
 PAST = "past:"  # for the chart, in place of a run's id: the history that the model in use brought along
 
@@ -176,6 +180,7 @@ def build(site: Site) -> Tab:
         recipe = replace(recipe, probe=without_surrogates(probe or "")[:MAX_PROBE])
         base = workspace.current if tune else None
         run = workspace.start(_text(kind, name, paste, upload), recipe, base)
+        threading.Thread(target=_sort_ahead, args=(site.library, run), daemon=True).start()
         return [_chart_value(key, workspace, run), recipe.train.learning_rate, *_button_states(workspace)]
 
     @tell
@@ -422,6 +427,15 @@ def count(n: int, what: str) -> str:
     ('1 other', '3 others')
     """
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _sort_ahead(library: Library, run: Run) -> None:
+    """Sorts the text of a run while it trains, for the figures beside the model: of 10 MB that takes five seconds."""
+    while run.active:
+        if trainer := run.trainer:  # whose tokenizer may first have to be learned
+            library.get(run.text, trainer.tokenizer)
+            return
+        time.sleep(SORT_POLL_SECONDS)
 
 
 def _button_states(workspace: Workspace) -> list:
