@@ -117,10 +117,10 @@ def test_one_goes_back_to_an_earlier_point(tuned):
     expect(chart.locator("dd.step")).to_have_text("0 / 40")
 
 
-def drawn(visitor) -> bytes:
-    """The chart without a crosshair."""
+def drawn(visitor) -> str:
+    """The chart's own picture, without a crosshair."""
     visitor.page.mouse.move(0, 0)
-    return visitor.own("chart").locator("canvas").screenshot()
+    return visitor.own("chart").locator("canvas").evaluate("canvas => canvas.toDataURL()")
 
 
 def test_the_point_in_use_is_marked_and_a_choice_in_the_list_stays(tuned):
