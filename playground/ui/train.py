@@ -170,6 +170,25 @@ def build(site: Site) -> Tab:
     touched += [control.release for control in settings if isinstance(control, gr.Slider)]
     planning = {"fn": tell(plan), "inputs": inputs, "outputs": described, "trigger_mode": "always_last", **QUIET}
     planning |= {"concurrency_id": "plan", "concurrency_limit": 1}  # in the order in which they were asked for
+
+    def fit(name, typed, tune, steps):
+        """What fine-tuning wants otherwise, or the preset's own again; but nothing that the visitor has typed."""
+        config = PRESETS[name].train
+        if tune:
+            config = for_fine_tuning(replace(config, max_iters=int(steps)) if is_whole(steps) else config)
+        return [gr.skip() if setting in typed else getattr(config, setting) for setting in FITTED]
+
+    def fit_interval(name, typed, tune, steps):
+        *_, interval = fit(name, typed, tune, steps)
+        return interval if tune else gr.skip()
+
+    # Before the plan: a page sends what one input sets off one after the other.
+    in_order = {"trigger_mode": "always_last", "concurrency_id": "fit", "concurrency_limit": 1, **QUIET}
+    for setting in FITTED:
+        controls[setting].input(lambda typed, name=setting: typed | {name}, typed, typed, **in_order)
+    known, fitted = [filled, typed, fine_tune, controls["max_iters"]], [controls[setting] for setting in FITTED]
+    fine_tune.change(fit, known, fitted, **in_order).success(**planning)
+    controls["max_iters"].input(fit_interval, known, controls["eval_interval"], **in_order)
     gr.on([control.change for control in source] + touched, **planning)
     chart.state(**planning)  # when a run begins or ends; and once there is a chart, which comes first
 
@@ -218,25 +237,8 @@ def build(site: Site) -> Tab:
         values = _values(replace(recipe, train=for_fine_tuning(recipe.train)) if tune else recipe)
         return [name, frozenset(), *(values.get(setting, gr.skip()) for setting in controls)]
 
-    def fit(name, typed, tune, steps):
-        """What fine-tuning wants otherwise, or the preset's own again; but nothing that the visitor has typed."""
-        config = PRESETS[name].train
-        if tune:
-            config = for_fine_tuning(replace(config, max_iters=int(steps)) if is_whole(steps) else config)
-        return [gr.skip() if setting in typed else getattr(config, setting) for setting in FITTED]
-
-    def fit_interval(name, typed, tune, steps):
-        *_, interval = fit(name, typed, tune, steps)
-        return interval if tune else gr.skip()
-
     preset.input(fill, [preset, fine_tune], [filled, typed, *settings], queue=False, **QUIET).success(**planning)
     gr.on(touched, lambda: CUSTOM, None, preset, queue=False, **QUIET)
-    in_order = {"trigger_mode": "always_last", "concurrency_id": "fit", "concurrency_limit": 1, **QUIET}
-    for setting in FITTED:
-        controls[setting].input(lambda typed, name=setting: typed | {name}, typed, typed, **in_order)
-    known, fitted = [filled, typed, fine_tune, controls["max_iters"]], [controls[setting] for setting in FITTED]
-    fine_tune.change(fit, known, fitted, **in_order).success(**planning)
-    controls["max_iters"].input(fit_interval, known, controls["eval_interval"], **in_order)
     new_state = chart.state(tell(buttons_now), site.visitor, buttons, queue=False, **QUIET)
 
     def show(workspace: Workspace, _: Checkpoint, key):
