@@ -253,12 +253,12 @@ def merges_figure(seen: Replay, at: int, caption: str) -> Figure:
     axes = figure.subplots()
     per_char = seen.n_tokens / max(1, seen.n_chars)  # (M + 1,)
     axes.plot(per_char, lw=2, color=ORANGE)
-    axes.plot(at, per_char[at], "o", ms=6, color=ORANGE)
+    axes.plot(at, per_char[at], "o", ms=6, color=ORANGE, clip_on=False)
     label = f"after {at:,} merges: {seen.n_tokens[at]:,} tokens, {per_char[at]:.3f} per character"
-    place = {"xytext": (8, 8), "textcoords": "offset points"}
-    axes.annotate(label, (at, per_char[at]), fontsize=8, **place)
+    side = {"ha": "left", "xytext": (8, 8)} if 2 * at < len(seen.times) else {"ha": "right", "xytext": (-8, -16)}
+    axes.annotate(label, (at, per_char[at]), textcoords="offset points", fontsize=8, **side)
     axes.set(xlabel="merges", ylabel="tokens per character", ylim=(0, None), xlim=(0, len(seen.times)))
-    _title(axes, f"Merges replayed\n{caption}")
+    _title(axes, f"Byte-pair merges on {caption}")
     return figure
 
 

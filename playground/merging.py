@@ -37,7 +37,7 @@ class Replay:
 def replay(tokenizer: BPETokenizer, text: str, shown: int) -> Replay:
     """What the tokenizer's merges do to a text, one after the other; the first `shown` characters are the passage.
 
-    1 MB of English takes about as long as to encode it, half a second.
+    It takes hardly longer than to encode the text, 0.3 s for 1 MB of English.
 
     >>> seen = replay(BPETokenizer.train("low lower lowest", vocab_size=259), "slow low", shown=5)
     >>> seen.borders.tolist(), seen.times.tolist(), seen.n_tokens.tolist()

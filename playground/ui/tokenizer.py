@@ -27,7 +27,7 @@ MAX_ROWS = 8_192  # of a table; with GPT-2's 50,257 the page would stand still f
 VOCABULARY, MERGES = "Vocabulary of the model in use", "Byte-pair merges in the order they were learned"
 COMPARED_VOCAB_SIZE = 1_024  # of the word and byte-pair tokenizers that stand beside the model's own
 COMPARED_CHARS = 1_000_000  # of the text that they learn from
-MOST_REPLAYED = 2_000_000  # characters in which merges are counted; half a second
+MOST_REPLAYED = 1_000_000  # characters in which merges are counted: 0.3 s of English, 7 s where no word ever ends
 PASSAGE = 1_000  # of them that are shown merge by merge
 NOT_LEARNED_HERE = (
     "The text that this model's merges were learned from is not here to replay them: choose “Byte-pair subwords” on "
@@ -169,18 +169,19 @@ def _film(site: Site) -> tuple[Callable, Callable]:
 
     def seen_by(key: str, version: int) -> tuple[BPETokenizer, Replay, str]:
         workspace, checkpoint = site.workspace(key), site.checkpoint(key, version)
-        tokenizer, text, source = _learning(workspace, checkpoint)
-        if not tokenizer.merges:
-            raise BadInput(NO_MERGES)
-        if tokenizer not in known:
-            with site.visit():
+        with site.visit():
+            tokenizer, text, source = _learning(workspace, checkpoint)
+            if not tokenizer.merges:
+                raise BadInput(NO_MERGES)
+            if tokenizer not in known:
                 known[tokenizer] = replay(tokenizer, text[:MOST_REPLAYED], PASSAGE), _about(text, source)
         return tokenizer, *known[tokenizer]
 
     @answer(str, int)
     def replayed(key, version):
         tokenizer, seen, about = seen_by(key, version)
-        return pack_replay(seen, tokenizer.merges, about)
+        shown = f", of which the first {PASSAGE:,} are shown" if seen.n_chars > PASSAGE else ""
+        return pack_replay(seen, tokenizer.merges, f"Here on {about}{shown}.")
 
     @answer(str, int, int, str)
     def figure(key, version, at, kind):
@@ -206,8 +207,7 @@ def _learning(workspace: Workspace, checkpoint: Checkpoint) -> tuple[BPETokenize
 
 
 def _about(text: str, source: str) -> str:
-    """On what the merges are replayed, and how much of it."""
+    """On what the merges are replayed."""
     n = len(text)
     used = f"{n:,} characters" if n <= MOST_REPLAYED else f"the first {MOST_REPLAYED:,} of its {n:,} characters"
-    shown = f", of which the first {PASSAGE:,} are shown" if n > PASSAGE else ""
-    return f"Here on the training part of {source}: {used}{shown}."
+    return f"the training part of {source}: {used}"

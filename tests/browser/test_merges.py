@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 # What each token of the passage says, and which of the eight hues it has.
 DRAWN = """(nodes) => nodes.map((node) => [node.textContent, Number(node.className.match(/hue(\\d)/)[1])])"""
 MARKUP = "<img src=x onerror='window.pwned = 1'>"
-STRANGE = f"{MARKUP} 😀😀 café\t東京\r\nשלום, שלום! \ud800 \u200d{{{{value}}}}\n\n" * 12
+STRANGE = f"{MARKUP} 😀😀 café\t東京\r\nשלום, שלום! \ud800 {{{{value}}}}\n\n" * 12
 
 
 @pytest.fixture
@@ -37,7 +37,8 @@ def scrub(film: Locator, at: int) -> None:
 def expect_passage(film: Locator, tokenizer: BPETokenizer, passage: str, at: int) -> None:
     tokens = first_merges(tokenizer, at).tokens(passage)
     drawn = film.locator(".mf-text .token").evaluate_all(DRAWN)
-    assert [text.replace("\n", "") for text, _ in drawn] == [visible(token.text) for token in tokens]
+    texts = [token.text if token.kind == "bytes" else visible(token.text) for token in tokens]
+    assert [text.replace("\n", "") for text, _ in drawn] == texts
     assert [hue for _, hue in drawn] == [token.id % 8 for token in tokens]
     expect(film.locator(".mf-text .lit")).to_have_count(sum(at and token.id == 255 + at for token in tokens))
 
@@ -56,7 +57,7 @@ def test_after_each_merge_the_page_shows_the_tokens_of_so_many(film, shipped):
         figures = f"{n:,} tokens in all · {n / len(text):.3f} tokens per character · {len(text) / n:.2f} characters"
         expect(film.locator(".mf-figures")).to_contain_text(figures)
     scrub(film, 17)
-    left, right, new = (tokenizer.token_text(id) for id in (*tokenizer.merges[16], 272))
+    left, right, new = (visible(tokenizer.token_text(id)) for id in (*tokenizer.merges[16], 272))
     here = (seen.borders == 17).sum() or "none"
     told = f"Merge 17: “{left}” + “{right}” → “{new}”, joined {seen.times[16]:,} times, {here} of them in the passage"
     expect(film.locator(".mf-told")).to_contain_text(told)

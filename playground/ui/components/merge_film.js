@@ -12,7 +12,7 @@ const canvas = find(".mf-curve");
 const state = { seen: null, at: 0, film: 0, plot: null, colours: null };
 
 const count = (n, what) => `${whole(n)} ${what}${n === 1 ? "" : "s"}`;
-const quoted = (text) => make("bdi", "mf-name", `“${inText(text)}”`);
+const quoted = ({ text, kind }) => make("bdi", "mf-name", `“${kind === "bytes" ? text : visible(text)}”`);
 
 // ---- What comes from the server ----
 
@@ -82,7 +82,7 @@ function show(at) {
 function sentence(at) {
   const { merges, entries, times, borders } = state.seen;
   if (!at) return ["No merge yet: every byte is a token."];
-  const [left, right, joined] = [merges[2 * at - 2], merges[2 * at - 1], N_BYTES - 1 + at].map((id) => quoted(entries[id].text));
+  const [left, right, joined] = [merges[2 * at - 2], merges[2 * at - 1], N_BYTES - 1 + at].map((id) => quoted(entries[id]));
   const here = borders.filter((merge) => merge === at).length;
   return [`Merge ${whole(at)}: `, left, " + ", right, " → ", joined,
     `, joined ${count(times[at - 1], "time")}, ${here ? whole(here) : "none"} of them in the passage below.`];
