@@ -258,7 +258,7 @@ def merges_figure(seen: Replay, at: int, caption: str) -> Figure:
     side = {"ha": "left", "xytext": (8, 8)} if 2 * at < len(seen.times) else {"ha": "right", "xytext": (-8, -16)}
     axes.annotate(label, (at, per_char[at]), textcoords="offset points", fontsize=8, **side)
     axes.set(xlabel="merges", ylabel="tokens per character", ylim=(0, None), xlim=(0, len(seen.times)))
-    _title(axes, f"Byte-pair merges on {caption}")
+    _title(axes, f"Byte-pair merges\non {caption}")
     return figure
 
 
