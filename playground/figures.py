@@ -17,6 +17,7 @@ from playground.evaluation import Evaluation
 from playground.heads import CLEAR, EVEN
 from playground.inspection import HeadStages, Inspection, Lens, averaged
 from playground.life import LEVELS, SCORES, Life
+from playground.merging import Replay
 from playground.model import causal_mask
 from playground.tokenizer import visible
 
@@ -243,6 +244,21 @@ def comparison_figure(
     for text in figure.legend(loc="outside right upper", fontsize=7, frameon=False).get_texts():
         text.set_parse_math(False)
     axes.set(xlabel=title, ylabel=f"validation loss ({'bits per character' if in_bits else 'nats per token'})")
+    return figure
+
+
+def merges_figure(seen: Replay, at: int, caption: str) -> Figure:
+    """How a text falls from bytes to fewer and fewer tokens, a merge at a time; the merge `at` is marked."""
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axes = figure.subplots()
+    per_char = seen.n_tokens / max(1, seen.n_chars)  # (M + 1,)
+    axes.plot(per_char, lw=2, color=ORANGE)
+    axes.plot(at, per_char[at], "o", ms=6, color=ORANGE, clip_on=False)
+    label = f"after {at:,} merges: {seen.n_tokens[at]:,} tokens, {per_char[at]:.3f} per character"
+    side = {"ha": "left", "xytext": (8, 8)} if 2 * at < len(seen.times) else {"ha": "right", "xytext": (-8, -16)}
+    axes.annotate(label, (at, per_char[at]), textcoords="offset points", fontsize=8, **side)
+    axes.set(xlabel="merges", ylabel="tokens per character", ylim=(0, None), xlim=(0, len(seen.times)))
+    _title(axes, f"Byte-pair merges\non {caption}")
     return figure
 
 

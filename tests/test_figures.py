@@ -24,6 +24,7 @@ from playground.figures import (
     life_figure,
     loss_figure,
     mask_figure,
+    merges_figure,
     next_token_figure,
     passage_figure,
     positions_figure,
@@ -35,6 +36,7 @@ from playground.figures import (
 )
 from playground.inspection import Inspection, head_stages, logit_lens
 from playground.life import begin_life, look
+from playground.merging import Replay
 from playground.model import GPT, Trace
 from playground.tokenizer import CharTokenizer, Token
 
@@ -146,6 +148,16 @@ def test_a_passage_is_drawn_letter_by_letter_in_the_colours_of_its_losses():
     to_bytes(figure, "svg")
     assert len(passage_figure(life, 0, texts, "").axes) == 3  # two panels and the scale
     assert len(passage_figure(life, 0, ["a" * 99_999] * 4, "").axes[0].texts) == 1_500
+
+
+def test_the_curve_of_the_merges_falls_with_each_and_one_of_them_is_marked():
+    seen = Replay("aaa", np.array([1, 1]), np.array([4, 2, 1]), n_bytes=10, n_chars=8)
+    axes = merges_figure(seen, 2, "Verses, $x").axes[0]
+    curve, mark = axes.lines
+    assert np.array_equal(curve.get_xydata(), [[0, 10 / 8], [1, 6 / 8], [2, 4 / 8], [3, 3 / 8]])
+    assert np.array_equal(mark.get_xydata(), [[2, 4 / 8]])
+    assert axes.texts[0].get_text() == "after 2 merges: 4 tokens, 0.500 per character"
+    assert "Verses, $x" in axes.get_title()
 
 
 def test_the_curves_are_those_of_the_history():

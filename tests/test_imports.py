@@ -18,6 +18,7 @@ ORDER = [
     "settings",
     "config",
     "tokenizer",
+    "merging",
     "corpora",
     "corpus",
     "model",

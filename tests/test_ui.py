@@ -33,8 +33,9 @@ from playground.generation import MAX_PROMPT, Sampling, next_logits, next_token_
 from playground.heads import head_scores
 from playground.inspection import Inspection, head_stages, inspect, logit_lens
 from playground.learned import Learned, Library
+from playground.merging import replay
 from playground.settings import Settings
-from playground.tokenizer import BPETokenizer, CharTokenizer, WordTokenizer
+from playground.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer, WordTokenizer
 from playground.training import make_trainer
 from playground.ui import (
     ablation,
@@ -140,6 +141,80 @@ def test_the_tokenizer_tab_shows_the_beginning_of_a_large_vocabulary_and_says_so
     assert tokenizer._headed("Vocabulary", 258)["label"] == "Vocabulary"
     monkeypatch.setattr(tokenizer, "MAX_ROWS", 2)
     assert tokenizer._merges(pairs) == [[1, "t", "h", "th", 256], [2, "th", "e", "the", 257]]
+
+
+# --- Merges replayed --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def learned_pairs(poll, small_text, small_recipe):
+    """Trains a model on byte pairs, or one of other settings, and gives the server functions of the film."""
+    functions = {function.__name__: function for function in tokenizer._film(Site(poll.workspaces, None))}
+
+    def learn(text=small_text, start=None, **settings):
+        recipe = replace(small_recipe, train=replace(small_recipe.train, max_iters=2), tokenizer="bpe")
+        run = poll.workspace.start(text, replace(recipe, **settings), start)
+        while run.active:
+            time.sleep(0.01)
+        assert run.state == "finished"
+        return [poll.key, poll.workspace.in_use[1]], poll.workspace.current
+
+    return functions, learn
+
+
+def test_merges_are_replayed_on_the_text_that_they_were_learned_from(learned_pairs, small_text):
+    functions, learn = learned_pairs
+    look, checkpoint = learn()
+    sent, part = functions["replayed"](look), split(small_text.text)[0]
+    seen = replay(checkpoint.tokenizer, part, tokenizer.PASSAGE)
+    assert (sent["passage"], sent["n_bytes"], sent["n_chars"]) == (part[:1_000], len(part.encode()), len(part))
+    assert unpacked(sent["borders"], np.uint16).tolist() == seen.borders.tolist()
+    assert unpacked(sent["times"], np.uint32).tolist() == seen.times.tolist()
+    assert unpacked(sent["merges"], np.uint16).reshape(-1, 2).tolist() == [*map(list, checkpoint.tokenizer.merges)]
+    assert (
+        sent["about"]
+        == f"Here on the training part of verses.txt: {len(part):,} characters, of which the first 1,000 are shown."
+    )
+    assert functions["figure"]([*look, len(seen.times), "svg"])["name"] == "merges.svg"
+    for at in (-1, len(seen.times) + 1, 10**30):
+        assert "choose one with the slider" in functions["figure"]([*look, at, "svg"])["error"]
+    assert "Another model is in use" in functions["replayed"]([look[0], look[1] + 1])["error"]
+
+
+def test_merges_of_a_fine_tuned_model_are_replayed_on_its_first_text(learned_pairs, small_text):
+    functions, learn = learned_pairs
+    _, first = learn()
+    look, tuned = learn(Text("other.txt", "Quite another text, of quite other words. " * 40), start=first)
+    assert tuned.tokenizer.to_dict() == first.tokenizer.to_dict()
+    assert functions["replayed"](look)["passage"] == small_text.text[:1_000]
+
+
+def test_a_model_of_other_tokens_has_merges_beside_it(learned_pairs):
+    functions, learn = learned_pairs
+    text = "some other text to learn from, whatever it is\n" * 60
+    look, _ = learn(Text("mine.txt", text), tokenizer="char")
+    sent = functions["replayed"](look)
+    assert sent["passage"] == text[:1_000] and "the model's text, to compare" in sent["about"]
+
+
+def test_there_is_a_sentence_where_no_merges_can_be_replayed(poll, learned_pairs, monkeypatch):
+    functions, learn = learned_pairs
+    look, checkpoint = learn(tokenizer_vocab_size=256)
+    assert "“Byte-pair subwords”" in functions["replayed"](look)["error"]
+    elsewhere = replace(checkpoint, tokenizer=BPETokenizer([(116, 104)]), provenance=())
+    gpt2 = replace(checkpoint, tokenizer=GPT2Tokenizer([bytes([b]) for b in range(256)], range(256), [], {}))
+    for other in (elsewhere, gpt2):
+        monkeypatch.setattr(Workspace, "in_use", (other, 7))
+        assert "“Byte-pair subwords”" in functions["replayed"]([poll.key, 7])["error"]
+
+
+def test_of_a_long_text_the_beginning_is_replayed_and_the_page_says_so(learned_pairs, monkeypatch):
+    functions, learn = learned_pairs
+    monkeypatch.setattr(tokenizer, "MOST_REPLAYED", 1_200)
+    look, _ = learn()
+    sent = functions["replayed"](look)
+    assert sent["n_chars"] == 1_200
+    assert "the first 1,200 of its 1,9" in sent["about"]
 
 
 def test_the_bars_have_the_texts_of_the_likeliest_tokens_alone(tiny_checkpoint):

@@ -28,6 +28,8 @@ DEFECT = "This failed by a defect of ours; its report is in the server's log."
 
 Step = TypeVar("Step")
 
+ANOTHER = "Another model is in use by now: reload the page."
+
 COMMON = ("Once", "The", "the", "a")  # to begin with, where nothing better is known
 
 TOKENIZER_TITLES = {"char": "Characters", "word": "Words", "bpe": "Byte-pair subwords"}
@@ -58,6 +60,13 @@ class Site:
 
     def workspace(self, key: object) -> Workspace:
         return self.workspaces.get(key)
+
+    def checkpoint(self, key: object, version: int) -> Checkpoint:
+        """The visitor's checkpoint in use, if it still is the one that a page asks about; else raises `BadInput`."""
+        checkpoint, current = self.workspace(key).in_use
+        if version != current:
+            raise BadInput(ANOTHER)
+        return checkpoint
 
     def visit(self) -> AbstractContextManager:
         """For what a visitor waits for: training makes room while it is computed."""

@@ -55,6 +55,8 @@ def test_every_tab_fits(new_visitor, tmp_path: Path, width: int, dark: bool):
             expect(visitor.own("life")).to_have_attribute("data-step", re.compile(r"\d"))
             visitor.unfold("model-settings")
             visitor.unfold("training-settings")
+        if tab == "Tokenizer":
+            expect(visitor.own("film").locator(".mf-body")).to_be_visible()
         if tab == "Attention":
             expect(visitor.own("heads").locator(".am-body")).to_be_visible()
         page.screenshot(path=tmp_path / f"{tab.lower()}.png", full_page=True)

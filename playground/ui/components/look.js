@@ -35,7 +35,11 @@ function loadWhileOpen(empty, question, show) {
     body.hidden = Boolean(answer.error);
     if (!answer.error) show(answer);
   }
-  details.addEventListener("toggle", load);
+  let open = details.open;
+  details.addEventListener("toggle", () => {
+    if (details.open !== open) load(); // one that is open from the start tells so as well
+    open = details.open;
+  });
   return load;
 }
 

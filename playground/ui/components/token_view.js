@@ -1,6 +1,5 @@
 // Tokens and their ids, linked: see token_view.py for the value.
 
-const HUES = 8;
 const HINT = "Point at a token, or move with the arrow keys.";
 const UNKNOWN = "not in this vocabulary";
 
@@ -12,13 +11,6 @@ const grouped = (n) => n.toLocaleString("en");
 // The text of a token in a sentence: its spaces stay spaces, what has no shape gets a sign.
 const quoted = (text) => "“" + text.split(" ").map(visible).join(" ") + "”";
 
-// The text of a token in the text block: a line still ends where it ends; the space between two bytes is no space.
-// The last line end stands behind the token (see textBlock), or the token's colour would begin the next line.
-function inText([, text, kind]) {
-  if (kind === "bytes") return text;
-  return text.split("\n").map(visible).join("↵\n").replace(/\n$/, "");
-}
-
 function describe([id, text, kind], position, count) {
   const length = [...text].length;
   const parts = [`token ${grouped(position + 1)} of ${grouped(count)}`, `id ${id}`, quoted(text)];
@@ -29,7 +21,7 @@ function describe([id, text, kind], position, count) {
 }
 
 function tokenNode(tag, [id, , kind], position, text) {
-  const node = make(tag, `token hue${id % HUES} ${kind}`, text);
+  const node = make(tag, tokenClass(id, kind), text);
   node.setAttribute("role", "option");
   node.dataset.position = position;
   node.tabIndex = position === 0 ? 0 : -1;
@@ -44,19 +36,9 @@ function blockNode(className, label) {
   return block;
 }
 
-// Whether a line may end before token i: at white space and bytes, so that words of several tokens stay whole.
-function mayBreak(tokens, i) {
-  const [, text, kind] = tokens[i];
-  return kind === "bytes" || /^\s/.test(text) || (i > 0 && /\s$/.test(tokens[i - 1][1]));
-}
-
 function textBlock(title, tokens) {
   const block = blockNode("text", `${title}: the text as tokens`);
-  tokens.forEach((token, i) => {
-    if (mayBreak(tokens, i)) block.appendChild(document.createElement("wbr"));
-    block.appendChild(tokenNode("bdi", token, i, inText(token))); // bdi: right-to-left text moves no neighbour
-    if (token[1].endsWith("\n")) block.append("\n");
-  });
+  fillText(block, tokens, (token, i, text) => tokenNode("bdi", token, i, text));
   return block;
 }
 

@@ -20,7 +20,7 @@ def token_view(**kwargs) -> gr.HTML:
 
     Pointing at a token, or moving to it with the arrow keys, lights its id and all its other occurrences.
     """
-    return component("token_view", TEMPLATE, **kwargs)
+    return component("token_view", TEMPLATE, "tokens", **kwargs)
 
 
 def pack_view(title: str, tokens: Sequence[tuple[int, str, str]], n_chars: int, current: bool, note: str = "") -> dict:
