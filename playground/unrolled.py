@@ -117,14 +117,10 @@ def unroll(
     gradient = call(gradient_of, weights, index, terms.loss)
     with torch.no_grad():
         difference = call(finite_difference, model, tensor, index, inputs, targets)
-        w, learning_rate, weight_decay = (
-            weights[index].clone(),
-            float(learning_rate),
-            checkpoint.train_config.weight_decay,
-        )
+        w, weight_decay = weights[index].clone(), checkpoint.train_config.weight_decay
         decay = decay_of(weights, weight_decay)
-        adam = call(first_adamw_step, w, weights.grad[index], learning_rate, decay)
-        call(move, model, learning_rate, weight_decay)
+        adam = call(first_adamw_step, w, weights.grad[index], float(learning_rate), decay)
+        call(move, model, float(learning_rate), weight_decay)
         loss_after = call(loss_of, model, inputs, targets)
     numbers = [*difference, *(number.item() for number in (terms.loss, gradient, *adam, loss_after))]
     if not all(map(math.isfinite, numbers)):

@@ -159,6 +159,14 @@ def test_the_checkpoint_stays_as_it_is(tiny_checkpoint):
     assert not torch.equal(step.model.wte.weight, before["wte.weight"])
 
 
+def test_a_model_that_was_first_used_for_inference_can_learn():
+    checkpoint = made(position="rotary")
+    with torch.inference_mode():
+        checkpoint.model(torch.tensor([[0]]))
+    steps = [unroll(c, LINES, "lm_head.weight", (0, 0), 0.01) for c in (checkpoint, made(position="rotary"))]
+    assert steps[0].gradient == steps[1].gradient != 0
+
+
 def test_a_model_with_dropout_drops_nothing():
     checkpoint = made()
     dropping = replace(checkpoint, config=replace(checkpoint.config, dropout=0.5))

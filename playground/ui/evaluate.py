@@ -30,7 +30,6 @@ NOT_HERE = "The text that {} learned from is not here: choose “A text of your 
 NOT_COUNTED = "Simple models and compressors follow, unless Stop is pressed."
 NOT_KEPT = "These figures are not kept any more: press Measure."
 NO_PASSAGE = "This model brings no passage from its training to compare: one that is trained here now does."
-ANOTHER = "Another model is in use by now: reload the page."
 MAX_KEPT_BYTES = 2**26  # of measured texts for pages to ask about
 YIELD_SECONDS = 0.15  # between two updates of the figures
 PASSAGE, AROUND = 256, 24  # tokens of the text that are shown at a time, and faintly before and after
@@ -205,9 +204,7 @@ def _passages(site: Site, measured: Kept[Measured]) -> tuple[Callable, Callable]
 
 def _on_its_way(site: Site) -> tuple[Callable, Callable]:
     def learned(key: str, version: int) -> Checkpoint:
-        checkpoint, current = site.workspace(key).in_use
-        if version != current:
-            raise BadInput(ANOTHER)
+        checkpoint = site.checkpoint(key, version)
         if not (checkpoint.life and checkpoint.life.losses.numel()):
             raise BadInput(NO_PASSAGE)
         return checkpoint
