@@ -14,6 +14,7 @@ from torch import Tensor
 from playground.config import TrainConfig
 from playground.model import GPT
 
+BETAS, EPS = (0.9, 0.99), 1e-8  # of Adam where it moves all weights
 TABLE_RATE = 0.6  # of Muon's learning rate, for what Adam moves beside it: embeddings, head, norms, biases
 
 
@@ -39,7 +40,7 @@ def make_optimizers(model: GPT, config: TrainConfig, n_parts: int = 1) -> list[t
         {"params": vectors, "scale": 1.0, "weight_decay": 0.0},
     ]
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return [kind([group for group in groups if group["params"]], betas=(0.9, 0.99), fused=True)]
+    return [kind([group for group in groups if group["params"]], betas=BETAS, eps=EPS, fused=True)]
 
 
 def by_shape(matrices: Iterable[Tensor]) -> list[list[Tensor]]:

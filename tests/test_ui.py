@@ -46,6 +46,7 @@ from playground.ui import (
     curve,
     embeddings,
     generate,
+    learn,
     tokenizer,
     train,
 )
@@ -53,13 +54,16 @@ from playground.ui import (
     evaluate as evaluate_tab,
 )
 from playground.ui import shown as ui_shown
+from playground.ui import site as ui_site
 from playground.ui.components.attention_map import pack_grid
 from playground.ui.components.embedding_map import MOST_TOKENS, kind_of, pack_map, pack_positions
 from playground.ui.components.run_table import MOST_POINTS, pack_run
 from playground.ui.components.switches import MLP
+from playground.ui.components.unrolled_step import MOST_LOGITS, pack_choices
 from playground.ui.curve import MOST_EVALUATIONS, MOST_STEPS, smooth, thin
 from playground.ui.shown import Inspections, Kept, Shown
 from playground.ui.site import Site, answer, fitting_prompt, suggest_prompt, tell
+from playground.unrolled import unroll
 from playground.workspaces import Host, Workspace, Workspaces
 from playground.writing import Writer
 
@@ -290,7 +294,7 @@ def test_the_plan_counts_on_the_others_who_share_the_machine(small_text, small_r
     assert dict(train._cost(small_text, small_recipe, None, host)["pairs"])["time"].endswith(", shared with 2 others")
 
 
-@pytest.mark.parametrize("module", [train, checkpoints, curve])
+@pytest.mark.parametrize("module", [train, checkpoints, curve, ui_site])
 def test_the_examples_in_the_docstrings_hold(module):
     results = doctest.testmod(module)
     assert results.attempted and not results.failed
@@ -1038,6 +1042,96 @@ def test_embeddings_too_large_to_show_are_told_of(tiny_checkpoint, site):
     huge = replace(tiny_checkpoint, weights=weights)
     ask, _, trace = embedding_functions(site, huge, "the goose")
     assert "too large to be shown" in ask([trace])["error"]
+
+
+# --- One training step unrolled ---------------------------------------------------------------------------------------
+
+STEP = {"lines": ["the goose", "the cat"], "tensor": "wte.weight", "index": [3, 5], "rate": 0.01}
+
+
+def test_a_step_is_sent_as_it_was_computed(tiny_checkpoint, site, key):
+    version = site.workspace(key).in_use[1]
+    sent = learn._step(site)([key, version, STEP])
+    step = unroll(tiny_checkpoint, STEP["lines"], "wte.weight", (3, 5), 0.01)
+    assert sent["shape"] == [2, 6, tiny_checkpoint.config.vocab_size]
+    assert sent["n_cut"] == 2 and sent["n_weights"] == tiny_checkpoint.config.n_params
+    assert (sent["loss"], sent["loss_after"]) == (step.terms.loss.item(), step.loss_after)
+    assert (sent["gradient"], sent["difference"]["slope"]) == (step.gradient, step.difference.slope)
+    assert sent["adam"] == {name: number.item() for name, number in step.adam._asdict().items()}
+    assert sent["weight"]["index"] == (3, 5) and sent["weight"]["after"] == step.weight.after
+    text = tiny_checkpoint.tokenizer.token_text
+    for b, places in enumerate(sent["lines"]):
+        for t, place in enumerate(places):
+            target = int(step.targets[b, t])
+            assert place["input"] == [int(step.inputs[b, t]), text(int(step.inputs[b, t]))]
+            assert place["target"] == [target, text(target)]
+            assert place["loss"] == pytest.approx(place["log_sum_exp"] - place["logit"], abs=1e-6)
+            logits = step.logits[b, t].tolist()
+            shown = {i: logit for i, _, logit in place["next"]}
+            assert all(logits[i] == logit for i, logit in shown.items()) and target in shown
+            assert sorted(shown.values())[-MOST_LOGITS:] == sorted(logits)[-MOST_LOGITS:]
+    json.dumps(sent, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        STEP | {"lines": ["the goose"]},
+        STEP | {"lines": ["the goose", 7]},
+        STEP | {"tensor": None},
+        STEP | {"index": "35"},
+        {name: value for name, value in STEP.items() if name != "rate"},
+    ],
+)
+def test_a_step_of_nothing_is_refused(site, key, chosen):
+    assert learn._step(site)([key, site.workspace(key).in_use[1], chosen]) == {"error": learn.NO_CHOICE}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"lines": ["the goose", "Ω"]}, "Line 2: the model does not know “Ω”"),
+        ({"tensor": "wpe.weight"}, "no weights named"),
+        ({"index": [3, None]}, "give whole numbers"),
+        ({"rate": None}, "The learning rate must be a number"),
+    ],
+)
+def test_a_step_that_cannot_be_taken_is_told_of(site, key, change, sentence):
+    assert sentence in learn._step(site)([key, site.workspace(key).in_use[1], STEP | change])["error"]
+
+
+def test_a_step_of_another_model_than_the_page_shows_is_refused(site, key):
+    assert "Another model is in use" in learn._step(site)([key, 99, STEP])["error"]
+
+
+def test_two_lines_are_suggested_from_the_models_own_text(workspace, tiny_checkpoint, small_text):
+    class Run:
+        text, past = small_text, tiny_checkpoint.past
+
+    workspace.runs["made it"] = Run
+    assert learn.suggest_lines(workspace, tiny_checkpoint) == ["The miller's cat", "the brown goose"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "lines"),
+    [
+        (("", "the goose\n\nt\nthe cat"), ["the goose", "the cat"]),
+        (("the goose", "ΩΩΩ"), ["the goose"] * 2),
+        ((), ["The"] * 2),
+    ],
+)
+def test_without_its_text_lines_are_suggested_from_what_it_wrote(workspace, tiny_checkpoint, samples, lines):
+    checkpoint = with_samples(tiny_checkpoint, *samples)
+    assert learn.suggest_lines(workspace, checkpoint) == lines
+    choices = pack_choices(checkpoint, lines)
+    unroll(checkpoint, choices["lines"], choices["tensor"], choices["index"], choices["rate"])
+
+
+def test_where_no_line_is_known_none_is_suggested(workspace, tiny_checkpoint):
+    checkpoint = with_samples(replace(tiny_checkpoint, tokenizer=CharTokenizer.train("中")))
+    assert learn.suggest_lines(workspace, checkpoint) == ["", ""]
+    assert pack_choices(checkpoint, ["", ""])["index"] == [0, 0]
 
 
 # --- Between page and server ------------------------------------------------------------------------------------------

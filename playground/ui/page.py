@@ -1,4 +1,4 @@
-"""The page: six tabs around one checkpoint."""
+"""The page: seven tabs around one checkpoint."""
 
 import ctypes
 import html
@@ -24,7 +24,7 @@ from playground import checkpoint as checkpoints
 from playground.generation import MAX_PROMPT
 from playground.settings import Settings
 from playground.tokenizer import without_surrogates
-from playground.ui import attention, evaluate, generate, tokenizer, train
+from playground.ui import attention, evaluate, generate, learn, tokenizer, train
 from playground.ui import checkpoints as checkpoints_tab
 from playground.ui.components.facts import facts
 from playground.ui.guard import GuardedBlocks, app_kwargs
@@ -47,6 +47,7 @@ TABS = {
     "Attention": attention,
     "Generate": generate,
     "Evaluate": evaluate,
+    "Learn": learn,
     "Checkpoints": checkpoints_tab,
 }
 

@@ -24,6 +24,7 @@ from playground.workspaces import Workspace, Workspaces
 # For events of the page itself: no spinner over what they change, and no place among the API's endpoints.
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
+ANOTHER = "Another model is in use by now: reload the page."
 DEFECT = "This failed by a defect of ours; its report is in the server's log."
 
 Step = TypeVar("Step")
@@ -157,11 +158,20 @@ def suggest_prompt(checkpoint: Checkpoint, longest: int) -> str:
     trained = [step for step in checkpoint.history if step.step > 1]  # the sample of the first step is noise
     for step in reversed(trained):
         line = next(iter((step.sample or "").strip().splitlines()), "")
-        short = line if len(line) <= longest else line[:longest].rpartition(" ")[0] or line[:longest]
+        short = beginning(line, longest)
         if any(i != checkpoint.tokenizer.unk_id for i in checkpoint.tokenizer.encode(short)):
             return short
     words = [word for word in COMMON if checkpoint.tokenizer.unk_id not in checkpoint.tokenizer.encode(word)]
     return words[0] if words else checkpoint.tokenizer.decode([0])
+
+
+def beginning(line: str, longest: int) -> str:
+    """The first words of a line, of at most `longest` characters.
+
+    >>> beginning("To be, or not to be", 12), beginning("Nevertheless", 5)
+    ('To be, or', 'Never')
+    """
+    return line if len(line) <= longest else line[:longest].rpartition(" ")[0] or line[:longest]
 
 
 def fitting_prompt(checkpoint: Checkpoint, prompt: str, longest: int = 48) -> str:

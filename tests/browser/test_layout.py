@@ -8,13 +8,14 @@ from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
-TABS = ("Train", "Tokenizer", "Attention", "Generate", "Evaluate", "Checkpoints")
+TABS = ("Train", "Tokenizer", "Attention", "Generate", "Evaluate", "Learn", "Checkpoints")
 SEE = {
     "Train": "chart",
     "Tokenizer": "tokens",
     "Attention": "heads",
     "Generate": "next-token",
     "Evaluate": "measure",
+    "Learn": "unrolled",
     "Checkpoints": "name",
 }
 
