@@ -29,7 +29,6 @@ DEFECT = "This failed by a defect of ours; its report is in the server's log."
 
 Step = TypeVar("Step")
 
-
 COMMON = ("Once", "The", "the", "a")  # to begin with, where nothing better is known
 
 TOKENIZER_TITLES = {"char": "Characters", "word": "Words", "bpe": "Byte-pair subwords"}
