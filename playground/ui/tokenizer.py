@@ -165,7 +165,7 @@ def _merges(tokenizer: PairTokenizer) -> list[list]:
 
 
 def _film(site: Site) -> tuple[Callable, Callable]:
-    known: WeakKeyDictionary[Tokenizer, tuple[Replay, str]] = WeakKeyDictionary()  # each has learned from one text
+    known: WeakKeyDictionary[Tokenizer, Replay] = WeakKeyDictionary()  # each has learned from one text
 
     def seen_by(key: str, version: int) -> tuple[BPETokenizer, Replay, str]:
         workspace, checkpoint = site.workspace(key), site.checkpoint(key, version)
@@ -174,8 +174,8 @@ def _film(site: Site) -> tuple[Callable, Callable]:
             if not tokenizer.merges:
                 raise BadInput(NO_MERGES)
             if tokenizer not in known:
-                known[tokenizer] = replay(tokenizer, text[:MOST_REPLAYED], PASSAGE), _about(text, source)
-        return tokenizer, *known[tokenizer]
+                known[tokenizer] = replay(tokenizer, text[:MOST_REPLAYED], PASSAGE)
+        return tokenizer, known[tokenizer], _about(text, source)
 
     @answer(str, int)
     def replayed(key, version):

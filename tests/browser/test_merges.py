@@ -47,6 +47,7 @@ def test_after_each_merge_the_page_shows_the_tokens_of_so_many(film, shipped):
     tokenizer, text = shipped.tokenizer, split(built_in("stories").text)[0]
     seen = replay(tokenizer, text, 1_000)
     last = len(tokenizer.merges)
+    height = film.bounding_box()["height"]
     expect(film).to_have_attribute("data-merges", str(last))
     expect(film.locator(".mf-about")).to_contain_text("training part of Small stories: 900,168 characters")
     for at in (last, 0, 1, 2, 17, 200):
@@ -56,6 +57,7 @@ def test_after_each_merge_the_page_shows_the_tokens_of_so_many(film, shipped):
         expect(film).to_have_attribute("data-tokens", str(n))
         figures = f"{n:,} tokens in all · {n / len(text):.3f} tokens per character · {len(text) / n:.2f} characters"
         expect(film.locator(".mf-figures")).to_contain_text(figures)
+        assert film.bounding_box()["height"] == height  # nothing below moves
     scrub(film, 17)
     left, right, new = (visible(tokenizer.token_text(id)) for id in (*tokenizer.merges[16], 272))
     here = (seen.borders == 17).sum() or "none"

@@ -50,7 +50,7 @@ def merge_film(replayed: Callable, figure: Callable, **kwargs) -> gr.HTML:
 
 
 def pack_replay(seen: Replay, merges: Sequence[Pair], about: str) -> dict:
-    """At most 10 KB of the passage and 10 bytes a merge; `about` says of what text."""
+    """About 20 KB of the passage at most, and 11 bytes a merge; `about` says of what text."""
     return {
         "about": about,
         "passage": seen.passage,
