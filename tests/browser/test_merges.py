@@ -47,7 +47,6 @@ def test_after_each_merge_the_page_shows_the_tokens_of_so_many(film, shipped):
     tokenizer, text = shipped.tokenizer, split(built_in("stories").text)[0]
     seen = replay(tokenizer, text, 1_000)
     last = len(tokenizer.merges)
-    height = film.bounding_box()["height"]
     expect(film).to_have_attribute("data-merges", str(last))
     expect(film.locator(".mf-about")).to_contain_text("training part of Small stories: 900,168 characters")
     for at in (last, 0, 1, 2, 17, 200):
@@ -57,7 +56,6 @@ def test_after_each_merge_the_page_shows_the_tokens_of_so_many(film, shipped):
         expect(film).to_have_attribute("data-tokens", str(n))
         figures = f"{n:,} tokens in all · {n / len(text):.3f} tokens per character · {len(text) / n:.2f} characters"
         expect(film.locator(".mf-figures")).to_contain_text(figures)
-        assert film.bounding_box()["height"] == height  # nothing below moves
     scrub(film, 17)
     left, right, new = (visible(tokenizer.token_text(id)) for id in (*tokenizer.merges[16], 272))
     here = (seen.borders == 17).sum() or "none"
@@ -83,6 +81,15 @@ def test_the_film_plays_pauses_and_ends(visitor, film, shipped):
     expect(told).to_have_attribute("aria-live", "polite")
     film.get_by_role("button", name="Play").click()  # once more from the beginning
     visitor.until(lambda: 0 < at() < 100, "the film began anew")
+
+
+def test_it_has_its_height_whatever_it_shows_and_showed(visitor, film, shipped):
+    height = film.bounding_box()["height"]
+    for width in (390, 1280):
+        visitor.page.set_viewport_size({"width": width, "height": 900})
+        for at in (5, len(shipped.tokenizer.merges), 0):
+            scrub(film, at)
+    assert film.bounding_box()["height"] == height
 
 
 def test_it_is_stepped_through_with_buttons_and_keys(visitor, film, shipped):
