@@ -3,7 +3,8 @@
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import gradio as gr
 import numpy as np
@@ -27,7 +28,7 @@ from playground.workspaces import Workspace
 
 HELD_OUT, OWN = "The part held out from training", "A text of your own"
 NOT_HERE = "The text that {} learned from is not here: choose “A text of your own” and paste one."
-NOT_COUNTED = "Simple models and compressors follow, unless Stop is pressed."
+OTHERS_FOLLOW = "Simple models and compressors follow, unless Stop is pressed."
 NOT_KEPT = "These figures are not kept any more: press Measure."
 NO_PASSAGE = "This model brings no passage from its training to compare: one that is trained here now does."
 MAX_KEPT_BYTES = 2**26  # of measured texts for pages to ask about
@@ -84,19 +85,15 @@ def build(site: Site) -> Tab:
         title = f"{checkpoint.title}, on {text.name}"
         with site.visit():
             evaluator = Evaluator(checkpoint, text.text)
-        parts = evaluator.parts()
+        parts, others = evaluator.parts(), ()
         while burst := site.burst(parts, YIELD_SECONDS):
-            evaluation = burst[-1]
-            yield pack_report(title, evaluation, (), "", None), None
-        done = Measured(title, weakref.ref(checkpoint), evaluator.ids.numpy(), evaluator.losses, evaluation)
-        id = measured.add(done)
-        yield pack_report(title, evaluation, (), NOT_COUNTED, id), {"id": id}
-        others = _compressed(text.text)
-        if learned_from:
-            yield pack_report(title, evaluation, others, NOT_COUNTED, id), gr.skip()
-            others += _counted(site.library.get(learned_from, checkpoint.tokenizer), evaluator)
-        measured.replace(id, replace(done, others=others))
-        yield pack_report(title, evaluation, others, _note(learned_from), id), gr.skip()
+            evaluation, note = burst[-1], "" if others else OTHERS_FOLLOW
+            yield pack_report(title, evaluation, others, note, None), None
+            others = others or _others(site.library, learned_from, checkpoint, text, evaluator)
+        id = measured.add(
+            Measured(title, weakref.ref(checkpoint), evaluator.ids.numpy(), evaluator.losses, evaluation, others)
+        )
+        yield pack_report(title, evaluation, others, _note(learned_from), id), {"id": id}
 
     samples_parts = samples.build(site)
 
@@ -132,6 +129,16 @@ def _text(workspace: Workspace, checkpoint: Checkpoint, source: str, own: str) -
 
 
 # ---- Beside the model ------------------------------------------------------------------------------------------------
+
+
+def _others(
+    library: Library, learned_from: Text | None, checkpoint: Checkpoint, text: Text, evaluator: Evaluator
+) -> tuple[Other, ...]:
+    """What needs no measuring of the model; the simple models need the text that it has learned from."""
+    with ThreadPoolExecutor(1) as beside:  # compressors let Python go on
+        compressed = beside.submit(_compressed, text.text)
+        counted = _counted(library.get(learned_from, checkpoint.tokenizer), evaluator) if learned_from else ()
+    return compressed.result() + counted
 
 
 def _counted(learned: Learned, evaluator: Evaluator) -> tuple[Other, ...]:

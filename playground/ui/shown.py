@@ -94,10 +94,6 @@ class Kept(Generic[Thing]):
         self._recent.put(key, thing, thing.nbytes)
         return key
 
-    def replace(self, key: str, thing: Thing) -> None:
-        """More is known of what a page looks at."""
-        self._recent.put(key, thing, thing.nbytes)
-
     def get(self, key: str) -> Thing:
         """Raises `BadInput` for what is not kept any more."""
         thing = self._recent.get(key)
