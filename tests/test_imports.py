@@ -13,6 +13,7 @@ PACKAGE = ROOT / "playground"
 # A module may import only those before it; the modules of ui are one.
 ORDER = [
     "errors",
+    "course",
     "files",
     "recent",
     "listing",
