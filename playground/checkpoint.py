@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from playground.config import ModelConfig, TrainConfig, is_number, quote
+from playground.config import BYTES_PER_FLOAT, ModelConfig, TrainConfig, is_number, quote
 from playground.corpus import References
 from playground.errors import BadInput
 from playground.files import write_tensors
@@ -26,6 +26,8 @@ from playground.tokenizer import Tokenizer, tokenizer_from_dict, without_surroga
 FORMAT = "transformer-playground-1"
 FILE_NAME = "checkpoint.safetensors"
 MAX_NAME = 80  # characters
+BYTES_OF_A_STEP = 300  # in memory, measured
+BYTES_OF_A_TOKEN = 200  # of a vocabulary, likewise
 SMALL = 2**23  # parameters; a model that is made within a moment
 MAX_HEADER = 32 * 2**20  # bytes; JSON takes many times its size once it is read
 
@@ -141,6 +143,14 @@ class Checkpoint:
     @property
     def past(self) -> Past:
         return Past(**{f.name: getattr(self, f.name) for f in fields(Past)})
+
+    @property
+    def nbytes(self) -> int:
+        """In memory: weights, which its model shares, its layers' masks, vocabulary, history and snapshots."""
+        config, snapshots = self.config, self.life.tensors().values() if self.life else ()
+        masks = config.n_layer * config.block_size * (config.block_size + 2 * BYTES_PER_FLOAT * config.head_dim)
+        text = BYTES_OF_A_TOKEN * config.vocab_size + BYTES_OF_A_STEP * len(self.history)
+        return BYTES_PER_FLOAT * config.n_params + masks + text + sum(tensor.nbytes for tensor in snapshots)
 
     @cached_property
     def model(self) -> GPT:

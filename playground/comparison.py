@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from playground.checkpoint import Past, TrainStep
 from playground.corpus import References
 from playground.runs import Run
-from playground.training import ESTIMATE_TOKENS, Trainer, get_lr
+from playground.training import Trainer, estimate_tokens, get_lr
 
 FORMULA = ("=", "+", "-", "@")  # how a cell begins that spreadsheets compute
 WANTED_SIZE = "tokenizer_vocab_size"  # of the vocabulary; `vocab_size` is what came of it
@@ -180,7 +180,7 @@ def _compared(run: Run) -> Compared:
         seconds=progress.seconds,
         best_loss=best and best.val_loss,
         best_step=best and best.step,
-        best_tokens=best and min(ESTIMATE_TOKENS, n_tokens),
+        best_tokens=best and min(estimate_tokens(best.first_val_loss is not None), n_tokens),
         val_loss=loss,
         val_tokens=None if loss is None else n_tokens,
         bits_per_char=None if loss is None or rate is None else loss * rate,

@@ -95,6 +95,14 @@ def is_evaluated(step: int, config: TrainConfig) -> bool:
     return step in (1, config.max_iters) or step % config.eval_interval == 0
 
 
+def estimate_tokens(with_first: bool) -> int:
+    """About how many tokens of a validation part a point of its curve is measured on; all, if there are fewer.
+
+    With a first text they are shared between the two, so that fine-tuning can look as often for the same time.
+    """
+    return ESTIMATE_TOKENS // (2 if with_first else 1)
+
+
 def batch_loss(model: GPT, x: Tensor, y: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Mean cross-entropy of the model on a batch, with matrices multiplied in `dtype`, as this device does it best."""
     if x.device.type == "cpu":
@@ -422,11 +430,8 @@ class Trainer:
         return look(self.life, self.model, self.n_steps)
 
     def _evaluate(self) -> tuple[float, str | None, float | None]:
-        """The losses on both texts, each from some of its validation part, and a sample between the two.
-
-        Two texts take no longer than one, so that fine-tuning can look twice as often for the same time.
-        """
-        max_tokens = ESTIMATE_TOKENS // (2 if self.first else 1)
+        """The losses on both texts, each from some of its validation part, and a sample between the two."""
+        max_tokens = estimate_tokens(with_first=bool(self.first))
         estimate = partial(self._finite_loss, max_tokens=max_tokens, dtype=self.dtype)
         return estimate(self.corpus.val), self._write_sample(), estimate(self.first.val) if self.first else None
 

@@ -28,8 +28,8 @@ from time import monotonic, time
 from filelock import FileLock, Timeout
 
 from playground import checkpoint as checkpoints
-from playground.checkpoint import MAX_NAME, Checkpoint, clean_name
-from playground.config import BYTES_PER_FLOAT, ModelConfig, Recipe, memory_bytes
+from playground.checkpoint import MAX_NAME, Checkpoint, Provenance, clean_name
+from playground.config import ModelConfig, Recipe, memory_bytes
 from playground.corpora import BUILT_IN
 from playground.corpus import Text, built_in
 from playground.engine import Engine
@@ -44,8 +44,6 @@ KEY = re.compile(r"[A-Za-z0-9_-]{32}")  # what `secrets.token_urlsafe(24)` makes
 INDEX = "workspace.json"
 MAX_OPEN = 64  # workspaces in memory, unless more are busy; the rest is opened again when its visitor comes
 CACHE_BYTES = 2**30  # of checkpoints read from the disk
-BYTES_OF_A_STEP = 300  # in memory, measured
-BYTES_OF_A_TOKEN = 200  # of a vocabulary, likewise
 LOCK_SECONDS = 6
 UPLOAD_SECONDS = 7_200  # that an upload is kept; what a run or a checkpoint needs of it has been copied by then
 TEND_SECONDS = 10
@@ -102,7 +100,7 @@ class Host:
 
     def remember(self, file: Path, checkpoint: Checkpoint) -> None:
         """Keeps at hand what a file holds."""
-        self._recent.put(file, checkpoint, _size_in_memory(checkpoint))
+        self._recent.put(file, checkpoint, checkpoint.nbytes)
 
     def forget(self, file: Path) -> None:
         self._recent.drop(file)
@@ -287,10 +285,11 @@ class Workspace:
             return checkpoint
 
     def text_of(self, checkpoint: Checkpoint) -> Text | None:
-        """What a checkpoint was trained on last, if that is still here: a built-in text, or the text of a run."""
-        if not checkpoint.provenance:
-            return None
-        learned = checkpoint.provenance[-1]
+        """What a checkpoint was trained on last, if that is still here."""
+        return self.text_named(checkpoint.provenance[-1]) if checkpoint.provenance else None
+
+    def text_named(self, learned: Provenance) -> Text | None:
+        """A text that something was trained on, if it is still here: one that is built in, or the text of a run."""
         titles = {corpus.title: name for name, corpus in BUILT_IN.items()}
         if learned.name in titles and (text := built_in(titles[learned.name])).sha256 == learned.sha256:
             return text
@@ -502,14 +501,6 @@ class Workspaces:
             n_bytes = folder_bytes(folder)
             shutil.rmtree(folder, ignore_errors=True)
             return n_bytes
-
-
-def _size_in_memory(checkpoint: Checkpoint) -> int:
-    """Of its weights, which its model shares, its layers' masks, its vocabulary, its history and its snapshots."""
-    config, snapshots = checkpoint.config, checkpoint.life.tensors().values() if checkpoint.life else ()
-    masks = config.n_layer * config.block_size * (config.block_size + 2 * BYTES_PER_FLOAT * config.head_dim)
-    text = BYTES_OF_A_TOKEN * config.vocab_size + BYTES_OF_A_STEP * len(checkpoint.history)
-    return BYTES_PER_FLOAT * config.n_params + masks + text + sum(tensor.nbytes for tensor in snapshots)
 
 
 def _claim(folder: Path) -> FileLock:

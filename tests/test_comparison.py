@@ -95,6 +95,15 @@ def test_a_row_by_hand(make_run, small_text, small_recipe):
     assert row.settings["tokenizer_vocab_size"] is None  # characters do not ask for a number of them
 
 
+def test_a_loss_is_estimated_on_fewer_tokens_where_a_first_text_shares_them(make_run, small_text, small_recipe):
+    """10,000 validation tokens: an evaluation takes 8,192 of them, or 4,096 and as many of the first text."""
+    references = References(3.4, 3.0, 2.5, n_tokens=10_000, n_chars=10_000)
+    alone = past_of(small_recipe, {1: 3.5}, references=references)
+    shared = replace(alone, history=(replace(alone.history[0], first_val_loss=2.0),))
+    runs = [make_run(small_text, small_recipe, past=past) for past in (alone, shared)]
+    assert [row.best_tokens for row in compare(runs)] == [8_192, 4_096]
+
+
 def test_what_is_not_known_stays_open(make_run, small_text, small_recipe):
     """A run that has not begun; one whose characters were not counted; one that predicts no character."""
     waiting = compare([make_run(small_text, small_recipe)])[0]

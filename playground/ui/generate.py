@@ -40,8 +40,7 @@ class Texts:
     def nbytes(self) -> int:
         """With the models, which may be in nobody's list any more; two settings of one are one."""
         models = {writer.checkpoint for writer in self.writers}
-        weights = sum(weight.nbytes for model in models for weight in model.weights.values())
-        return weights + sum(writer.nbytes for writer in self.writers)
+        return sum(model.nbytes for model in models) + sum(writer.nbytes for writer in self.writers)
 
     def writer(self, side: int) -> Writer:
         if not 0 <= side < len(self.writers):

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from weakref import WeakKeyDictionary
@@ -199,8 +198,8 @@ def _learning(workspace: Workspace, checkpoint: Checkpoint) -> tuple[BPETokenize
     if tokenizer is not checkpoint.tokenizer:
         text, source = _compared_text(workspace, checkpoint)
         return tokenizer, _compared_part(text), f"{source}, to compare"
-    first = replace(checkpoint, provenance=checkpoint.provenance[:1])  # fine-tuning does not learn new tokens
-    text = workspace.text_of(first)
+    first = checkpoint.provenance[:1]  # fine-tuning does not learn new tokens
+    text = workspace.text_named(*first) if first else None
     if not text or not isinstance(tokenizer, BPETokenizer):
         raise BadInput(NOT_LEARNED_HERE)
     return tokenizer, split(text.text)[0], text.name

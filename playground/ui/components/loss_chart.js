@@ -824,7 +824,6 @@ find(".go-back").addEventListener("click", goBack);
 find(".compare").addEventListener("click", () => document.dispatchEvent(new CustomEvent(RUNS_SOUGHT)));
 document.addEventListener(STEP_SHOWN, markStep);
 
-
 // ---- Start and end
 
 const timer = setInterval(poll, POLL_MS);
@@ -837,11 +836,7 @@ function leave() {
   document.removeEventListener(STEP_SHOWN, markStep);
 }
 
-onTheme(() => {
-  colours = null;
-  redraw();
-});
-new ResizeObserver(redraw).observe(canvas);
+keepPainted(canvas, redraw, () => (colours = null));
 watch("value", take);
 offerFigure(find(".figure-buttons"), (kind) => server.figure([value.visitor, value.run, kind]));
 showFigures();

@@ -185,10 +185,6 @@ find(".mf-on").addEventListener("click", () => scrubTo(state.at + 1));
 canvas.addEventListener("pointerdown", (event) => state.plot && scrubTo(mergeUnder(event)));
 canvas.addEventListener("pointermove", (event) => state.plot && event.buttons && scrubTo(mergeUnder(event)));
 offerFigure(find(".figure-buttons"), (kind) => server.figure([props.value.visitor, props.value.version, state.at, kind]));
-new ResizeObserver(draw).observe(canvas);
-onTheme(() => {
-  state.colours = null;
-  draw();
-});
+keepPainted(canvas, draw, () => (state.colours = null));
 watch("value", load);
 load();

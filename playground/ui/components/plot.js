@@ -102,6 +102,17 @@ function zoomByDragging(canvas, plotNow, zoomTo, redraw) {
   };
 }
 
+// ---- Painting anew ----
+
+// When the canvas changes its size, and when the page turns dark or light: then `forget` drops the colours first.
+function keepPainted(canvas, draw, forget) {
+  new ResizeObserver(draw).observe(canvas);
+  onTheme(() => {
+    forget();
+    draw();
+  });
+}
+
 // ---- Axes ----
 
 // Around the curves: a line and a number for each tick, and what is counted. `plot` has the edges of the curves, the ranges

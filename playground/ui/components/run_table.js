@@ -491,10 +491,6 @@ offerFigure(find(".rt-figure"), (kind) => {
 });
 document.addEventListener(RUN_SHOWN, hear);
 document.addEventListener(RUNS_SOUGHT, seek);
-new ResizeObserver(draw).observe(canvas);
-onTheme(() => {
-  state.colours = null;
-  draw();
-});
+keepPainted(canvas, draw, () => (state.colours = null));
 watch("value", load);
 load();
