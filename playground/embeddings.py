@@ -46,7 +46,12 @@ class Neighbours:
 
 def neighbours(checkpoint: Checkpoint, id: int, n: int = 10) -> Neighbours:
     """The `n` nearest tokens by cosine, or all others if there are fewer; of equally near ones the lower id first."""
-    unit = _unit(_token_table(checkpoint))  # (V, C)
+    return nearest(_token_table(checkpoint), id, n)
+
+
+def nearest(table: np.ndarray, id: int, n: int) -> Neighbours:
+    """The same in any table (V, C)."""
+    unit = _unit(table)  # (V, C)
     cosines = unit @ unit[id]  # (V,)
     order = np.argsort(-cosines, kind="stable")
     ids = order[order != id][:n]

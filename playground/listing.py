@@ -1,23 +1,27 @@
 """The code that ran: a function's lines as they stand in its file, and what each of them made in one call of it."""
 
 import inspect
+import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from torch import Tensor
+import numpy as np
+import torch
 
 RETURNED = "→"  # stands for a name where a line returns
 MOST_VALUES = 6  # of a tuple that are told one by one
+MOST_NUMBERS = 3  # of an array
+MOST_TEXT = 40  # characters
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a file, and what it made: names, with a number's value and a tensor's shape."""
+    """A line of a file, and what it made: names with their values, of an array its shape and how it begins."""
 
     text: str
     made: tuple[str, ...]
@@ -70,22 +74,37 @@ def watch(function: Callable[..., Result], *args: object) -> tuple[Result, Listi
 
 
 def tell(value: object) -> str:
-    """A value as it stands beside a line: a number, a shape, some of either; "" for all else.
+    """A value as it stands beside a line: a number, a shape with the first numbers, some of either; "" for all else.
 
     >>> tell(0.1 + 0.2), tell("lm_head.weight"), tell((3, 0)), tell(object())
     ('0.3', "'lm_head.weight'", '(3, 0)', '')
+    >>> tell(torch.tensor([[0.5, -1.0], [2.0, 3.0]])), tell(list(range(40))), tell((torch.ones(2), 7))
+    ('(2, 2): 0.5 -1 2 …', '40: 0 1 2 …', '((2,), 7)')
     """
-    if isinstance(value, Tensor) and value.dim():
-        return str(tuple(value.shape))
-    if isinstance(value, Tensor):
+    if isinstance(value, torch.Tensor | np.ndarray) and value.ndim:
+        return f"{tuple(value.shape)}: {_first(value.flatten()[:MOST_NUMBERS].tolist(), math.prod(value.shape))}"
+    if isinstance(value, torch.Tensor | np.generic):
         return f"{value.item():.7g}"
     if isinstance(value, float):
         return f"{value:.15g}"
-    if isinstance(value, int | str):
+    if isinstance(value, str):
+        return repr(value if len(value) <= MOST_TEXT else f"{value[:MOST_TEXT]}…")
+    if isinstance(value, int):
         return repr(value)
     if isinstance(value, tuple | list) and len(value) <= MOST_VALUES:
-        return f"({', '.join(filter(None, map(tell, value)))})"
+        return f"({', '.join(filter(None, map(_briefly, value)))})"
+    if isinstance(value, tuple | list) and all(isinstance(number, int) for number in value):
+        return f"{len(value)}: {_first(value[:MOST_NUMBERS], len(value))}"
     return ""
+
+
+def _briefly(value: object) -> str:
+    """One of several: of an array the shape alone."""
+    return str(tuple(value.shape)) if isinstance(value, torch.Tensor | np.ndarray) and value.ndim else tell(value)
+
+
+def _first(numbers: Sequence[float], n: int) -> str:
+    return " ".join([f"{number:.4g}" for number in numbers] + ["…"] * (n > len(numbers)))
 
 
 def _made(values: dict[str, str]) -> tuple[str, ...]:

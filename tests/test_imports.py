@@ -39,6 +39,8 @@ ORDER = [
     "writing",
     "inspection",
     "embeddings",
+    "walkthrough",
+    "tries",
     "ablation",
     "suffixes",
     "ngrams",

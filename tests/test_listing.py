@@ -64,10 +64,10 @@ def test_each_line_has_what_it_made_and_no_other(module):
     result, seen = watch(module.outer, torch.ones(2), 2)
     assert result[1] == 2.0
     assert made_beside(seen) == {
-        "def outer(x, times):": ("x (2,)", "times 2"),
-        "total = torch.zeros(2)": ("total (2,)",),
+        "def outer(x, times):": ("x (2,): 1 1", "times 2"),
+        "total = torch.zeros(2)": ("total (2,): 0 0",),
         "for i in range(times):": ("i 1",),
-        "total = inner(total, x)": ("total (2,)",),
+        "total = inner(total, x)": ("total (2,): 2 2",),
         "half = total.sum() / 2": ("half 2",),
         "return total, half.item()": ("→ ((2,), 2)",),
     }

@@ -191,8 +191,8 @@ def test_the_listings_tell_the_numbers_of_this_step():
         "move",
         "loss_of",
     ]
-    assert listed(step, "make_batch")["rows"] == "(2, 6)"
-    assert listed(step, "forward")["→"] == "(2, 5, 11)"
+    assert listed(step, "make_batch")["rows"].startswith("(2, 6): ")
+    assert listed(step, "forward")["→"].startswith("(2, 5, 11): ")
     assert float(listed(step, "cross_entropy")["loss"]) == pytest.approx(step.terms.loss.item(), rel=1e-6)
     assert float(listed(step, "gradient_of")["gradient"]) == pytest.approx(step.gradient, rel=1e-6)
     assert float(listed(step, "finite_difference")["slope"]) == pytest.approx(step.difference.slope, rel=1e-12)

@@ -1,0 +1,113 @@
+"""Three questions of the course that need no training: one look at the model in use answers each.
+
+Letters as in model.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from playground.checkpoint import Checkpoint
+from playground.embeddings import Neighbours, nearest, neighbours
+from playground.errors import BadInput
+from playground.generation import Sampling, next_logits, next_token_probs
+from playground.heads import TOO_LARGE
+from playground.tokenizer import visible
+
+N_SHOWN = 5  # tokens of a column
+TEMPERATURES = (0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Tokens with a number each, the largest first."""
+
+    title: str
+    ids: tuple[int, ...]
+    numbers: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is seen side by side, what its numbers are, and what they say."""
+
+    columns: tuple[Column, ...]
+    measure: str
+    sentence: str
+
+
+def last_token(checkpoint: Checkpoint, ids: list[int]) -> Answer:
+    """What is likely after the whole sentence, and after its last token alone."""
+    if len(ids) < 2:
+        raise BadInput("The sentence has one token, so there is nothing before it to hide: write a longer one.")
+    whole, alone = (_probs(checkpoint, seen) for seen in (ids, ids[-1:]))
+    shared = float(torch.minimum(whole, alone).sum())
+    last = f"“{visible(checkpoint.tokenizer.token_text(ids[-1]))}”"
+    return Answer(
+        (_likeliest("after the whole sentence", whole), _likeliest(f"after {last} alone", alone)),
+        "probability",
+        f"The two distributions have {shared:.0%} in common: that much of what it says comes after {last} in any case. "
+        f"The other {1 - shared:.0%} depends on the words before.",
+    )
+
+
+def temperatures(checkpoint: Checkpoint, ids: list[int]) -> Answer:
+    """What is likely after the sentence at three temperatures."""
+    logits = next_logits(checkpoint.model, ids)
+    chances = {t: next_token_probs(logits, Sampling(temperature=t)) for t in TEMPERATURES}
+    columns = tuple(_likeliest(f"temperature {t:g}", probs) for t, probs in chances.items())
+    tops = ", ".join(f"{column.numbers[0]:.1%}" for column in columns)
+    return Answer(
+        columns,
+        "probability",
+        "The order is the same in every column; dividing all logits by one number cannot change it. What changes is "
+        f"how much the likeliest token gets: {tops}. Temperature makes a model bolder or more careful, not wiser.",
+    )
+
+
+def alike(checkpoint: Checkpoint, ids: list[int]) -> Answer:
+    """The nearest rows to that of the sentence's last token, in the table as it began and as it is."""
+    token, config = ids[-1], checkpoint.config
+    # The first numbers that a model of this seed draws, as `GPT.init_weights` does.
+    generator = torch.Generator().manual_seed(checkpoint.train_config.seed)
+    table = torch.empty(config.vocab_size, config.n_embd).normal_(0.0, 1.0, generator=generator)  # (V, C)
+    before = nearest(table.double().numpy(), token, N_SHOWN)
+    now = neighbours(checkpoint, token, N_SHOWN)
+    by_chance, learned = before.cosines[0], now.cosines[0]
+    if not np.isfinite([by_chance, learned]).all():
+        raise BadInput(TOO_LARGE)
+    found = (
+        "Training has turned rows towards each other: what you see on the right was found in the text, by nothing but "
+        "foreseeing the next token."
+        if learned > by_chance
+        else "No row is nearer than by chance: this model did not need to make this token like any other."
+    )
+    return Answer(
+        (_column("random rows, as before training", before), _column("the table now", now)),
+        "cosine",
+        f"The nearest of {config.vocab_size - 1:,} random rows has a cosine of {by_chance:.2f} by chance alone; the "
+        f"nearest row now has {learned:.2f}. {found}",
+    )
+
+
+TRIES: dict[str, Callable[[Checkpoint, list[int]], Answer]] = {
+    "last_token": last_token,
+    "neighbours": alike,
+    "temperature": temperatures,
+}
+
+
+def _probs(checkpoint: Checkpoint, ids: list[int]) -> Tensor:
+    return next_token_probs(next_logits(checkpoint.model, ids), Sampling())
+
+
+def _likeliest(title: str, probs: Tensor) -> Column:
+    top = probs.sort(descending=True, stable=True)
+    return Column(title, tuple(top.indices[:N_SHOWN].tolist()), tuple(top.values[:N_SHOWN].tolist()))
+
+
+def _column(title: str, found: Neighbours) -> Column:
+    return Column(title, tuple(found.ids.tolist()), tuple(found.cosines.tolist()))

@@ -1,0 +1,70 @@
+"""The questions that one look answers: their numbers against plain computations."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from handmade import checkpoint_with_logits, random_checkpoint
+
+from playground.course import SECTIONS
+from playground.errors import BadInput
+from playground.model import GPT
+from playground.tokenizer import CharTokenizer
+from playground.tries import TRIES
+
+TOKENIZER = CharTokenizer.train("abcdefgh")
+
+
+@pytest.fixture
+def checkpoint():
+    return random_checkpoint(TOKENIZER)
+
+
+def test_each_answers_a_question_of_the_course():
+    assert set(TRIES) <= {name for section in SECTIONS for name in section.experiments}
+
+
+def test_hiding_all_but_the_last_token_compares_two_distributions(checkpoint):
+    ids = TOKENIZER.encode("abcd")
+    answer = TRIES["last_token"](checkpoint, ids)
+    whole, alone = (checkpoint.model(torch.tensor([seen]))[0, -1].double().softmax(-1) for seen in (ids, ids[-1:]))
+    for column, probs in zip(answer.columns, (whole, alone), strict=True):
+        best = sorted(range(len(probs)), key=lambda i: -probs[i].item())[:5]
+        assert list(column.ids) == best
+        assert column.numbers == pytest.approx([probs[i].item() for i in best])
+    shared = sum(min(p, q) for p, q in zip(whole.tolist(), alone.tolist(), strict=True))
+    assert f"have {shared:.0%} in common" in answer.sentence
+    with pytest.raises(BadInput, match="write a longer one"):
+        TRIES["last_token"](checkpoint, ids[:1])
+
+
+def test_temperature_keeps_the_order_and_changes_the_sizes():
+    checkpoint = checkpoint_with_logits([0.0, math.log(2), math.log(4)], CharTokenizer("ab"))
+    answer = TRIES["temperature"](checkpoint, [0])
+    assert [column.ids[:3] for column in answer.columns] == [(2, 1, 0)] * 3
+    halves, plain, roots = ([x ** (1 / t) for x in (4, 2, 1)] for t in (0.5, 1.0, 2.0))
+    for column, weights in zip(answer.columns, (halves, plain, roots), strict=True):
+        assert column.numbers[:3] == pytest.approx([w / sum(weights) for w in weights], rel=1e-5)
+
+
+def test_the_rows_before_training_are_those_that_the_run_began_with(checkpoint):
+    seeded = replace(checkpoint, train_config=replace(checkpoint.train_config, seed=7))
+    beginning = GPT(checkpoint.config, torch.Generator().manual_seed(7)).wte.weight.detach()
+    answer = TRIES["neighbours"](seeded, [3])
+    for column, table in zip(answer.columns, (beginning, checkpoint.weights["wte.weight"]), strict=True):
+        cosines = torch.nn.functional.cosine_similarity(table[3], table, dim=-1)
+        others = [i for i in cosines.argsort(descending=True).tolist() if i != 3][:5]
+        assert list(column.ids) == others
+        assert column.numbers == pytest.approx(cosines[others].tolist(), abs=1e-5)
+
+
+def test_what_is_said_of_likeness_follows_the_numbers(checkpoint):
+    trained = dict(checkpoint.weights)
+    trained["wte.weight"] = trained["wte.weight"].clone()
+    trained["wte.weight"][1] = 2 * trained["wte.weight"][0]
+    assert "turned rows towards each other" in TRIES["neighbours"](replace(checkpoint, weights=trained), [0]).sentence
+    trained["wte.weight"] = torch.eye(
+        checkpoint.config.vocab_size, checkpoint.config.n_embd
+    )  # no two of them have anything in common
+    assert "nearer than by chance" in TRIES["neighbours"](replace(checkpoint, weights=trained), [0]).sentence
