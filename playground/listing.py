@@ -52,7 +52,8 @@ def watch(function: Callable[..., Result], *args: object) -> tuple[Result, Listi
     code = inspect.unwrap(function).__code__
     made: dict[int, dict[str, str]] = defaultdict(dict)  # by the line's number, then by name
     known: dict[str, object] = {}
-    at = code.co_firstlineno
+    texts, first = inspect.getsourcelines(function)
+    at = next(number for number, text in enumerate(texts, first) if text.lstrip().startswith("def "))
 
     def follow(frame, event, value):
         nonlocal at, known
@@ -68,7 +69,6 @@ def watch(function: Callable[..., Result], *args: object) -> tuple[Result, Listi
         result = function(*args)
     finally:
         sys.settrace(before)
-    texts, first = inspect.getsourcelines(function)
     lines = (Line(text.rstrip("\n"), _made(made[number])) for number, text in enumerate(texts, first))
     return result, Listing(f"{function.__module__.replace('.', '/')}.py", first, tuple(lines))
 

@@ -45,12 +45,12 @@ def last_token(checkpoint: Checkpoint, ids: list[int]) -> Answer:
         raise BadInput("The sentence has one token, so there is nothing before it to hide: write a longer one.")
     whole, alone = (_probs(checkpoint, seen) for seen in (ids, ids[-1:]))
     shared = float(torch.minimum(whole, alone).sum())
-    last = f"“{visible(checkpoint.tokenizer.token_text(ids[-1]))}”"
+    last = _quoted(checkpoint, ids[-1])
     return Answer(
         (_likeliest("after the whole sentence", whole), _likeliest(f"after {last} alone", alone)),
         "probability",
-        f"The two distributions have {shared:.0%} in common: that much of what it says comes after {last} in any case. "
-        f"The other {1 - shared:.0%} depends on the words before.",
+        f"The two distributions have {_percent(shared)} in common: that much of what it says comes after {last} in any "
+        f"case. The other {_percent(1 - shared)} depends on the words before.",
     )
 
 
@@ -59,7 +59,7 @@ def temperatures(checkpoint: Checkpoint, ids: list[int]) -> Answer:
     logits = next_logits(checkpoint.model, ids)
     chances = {t: next_token_probs(logits, Sampling(temperature=t)) for t in TEMPERATURES}
     columns = tuple(_likeliest(f"temperature {t:g}", probs) for t, probs in chances.items())
-    tops = ", ".join(f"{column.numbers[0]:.1%}" for column in columns)
+    tops = ", ".join(_percent(column.numbers[0]) for column in columns)
     return Answer(
         columns,
         "probability",
@@ -88,8 +88,8 @@ def alike(checkpoint: Checkpoint, ids: list[int]) -> Answer:
     return Answer(
         (_column("random rows, as before training", before), _column("the table now", now)),
         "cosine",
-        f"The nearest of {config.vocab_size - 1:,} random rows has a cosine of {by_chance:.2f} by chance alone; the "
-        f"nearest row now has {learned:.2f}. {found}",
+        f"The row of {_quoted(checkpoint, token)} and the nearest of {config.vocab_size - 1:,} random ones have a "
+        f"cosine of {by_chance:.2f} by chance alone; now the nearest has {learned:.2f}. {found}",
     )
 
 
@@ -98,6 +98,14 @@ TRIES: dict[str, Callable[[Checkpoint, list[int]], Answer]] = {
     "neighbours": alike,
     "temperature": temperatures,
 }
+
+
+def _quoted(checkpoint: Checkpoint, token: int) -> str:
+    return f"“{visible(checkpoint.tokenizer.token_text(token))}”"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _probs(checkpoint: Checkpoint, ids: list[int]) -> Tensor:

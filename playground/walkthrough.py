@@ -92,7 +92,7 @@ def _layer(checkpoint: Checkpoint, ids: list[int], layer: int, _) -> Iterator[Ca
 
 def _head(checkpoint: Checkpoint, ids: list[int], *_) -> Iterator[Call]:
     yield next_logits, (checkpoint.model, ids)
-    yield next_token_probs, (next_logits(checkpoint.model, ids), Sampling(temperature=0.8, top_k=5))
+    yield next_token_probs, (next_logits(checkpoint.model, ids), Sampling())
 
 
 def _training(checkpoint: Checkpoint, ids: list[int], *_) -> Iterator[Call]:

@@ -34,7 +34,7 @@ def test_hiding_all_but_the_last_token_compares_two_distributions(checkpoint):
         assert list(column.ids) == best
         assert column.numbers == pytest.approx([probs[i].item() for i in best])
     shared = sum(min(p, q) for p, q in zip(whole.tolist(), alone.tolist(), strict=True))
-    assert f"have {shared:.0%} in common" in answer.sentence
+    assert f"have {100 * shared:.1f} % in common" in answer.sentence
     with pytest.raises(BadInput, match="write a longer one"):
         TRIES["last_token"](checkpoint, ids[:1])
 

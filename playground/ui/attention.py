@@ -1,13 +1,11 @@
 """The Attention tab: a prompt, every head's weights on it, and closer looks at the heads and at what the layers say."""
 
-import weakref
+from collections.abc import Callable
 
 import gradio as gr
 
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
-from playground.inspection import Inspection, inspect
-from playground.tokenizer import without_surrogates
 from playground.ui import ablation, closer, embeddings
 from playground.ui.components.attention_map import attention_map, none_for_average, pack_grid, pack_head
 from playground.ui.components.downloads import downloads, pack_figure
@@ -18,11 +16,10 @@ from playground.ui.components.head_table import head_table
 from playground.ui.components.logit_lens import logit_lens_table
 from playground.ui.components.mask_view import mask_view
 from playground.ui.components.switches import switches
-from playground.ui.shown import Inspections, Shown
-from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, shortened, tell, unless_same
+from playground.ui.looks import NOTHING_PICKED, follow_picks, look_at
+from playground.ui.shown import Inspections
+from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, tell, unless_same
 from playground.workspaces import Workspace
-
-NOTHING_PICKED = "The page asked for a figure of nothing: press Show attention."
 
 
 def build(site: Site) -> Tab:
@@ -31,7 +28,7 @@ def build(site: Site) -> Tab:
     tables = embeddings.functions(site, inspections)
     prompt = gr.Textbox(label="Prompt", lines=1, max_lines=6, submit_btn="Show attention", elem_id="attention-prompt")
     note = facts(elem_id="attention-note")
-    heads = attention_map(*_server_functions(inspections), closely["badges"], elem_id="heads")
+    heads = attention_map(*grid_functions(inspections), closely["badges"], elem_id="heads")
     figure = downloads(
         _figure_file(inspections), {"png": "Download as PNG", "svg": "Download as SVG"}, elem_id="figure"
     )
@@ -45,16 +42,9 @@ def build(site: Site) -> Tab:
     shown = [note, heads, *of_a_head, *of_the_model]
 
     def traced(key: str, checkpoint: Checkpoint, prompt: str) -> list:
-        """What `shown` shows. Each part is told whose page it is on, and which trace, model and head to look at; a link
-        to it can name the model only if everybody has it.
-        """
-        inspection, caption = inspect(checkpoint, prompt), checkpoint.title
-        prompt = without_surrogates(prompt)  # which no answer could carry
-        trace = inspections.add(Shown(f"{caption}, “{shortened(prompt)}”", weakref.ref(checkpoint), inspection))
-        shipped = checkpoint.name if site.workspace(key).ships(checkpoint) else None
-        look = {"visitor": key, "id": trace, "model": caption, "layer": 0, "head": 0}
-        look |= {"shipped": shipped, "prompt": prompt}
-        return [_note(inspection), *[look] * (len(shown) - 1)]
+        """What `shown` shows."""
+        look, note = look_at(site, inspections, key, checkpoint, prompt)
+        return [note, *[look | {"linked": True}] * (len(shown) - 1)]
 
     @tell
     def show_prompt(key, prompt):
@@ -64,21 +54,9 @@ def build(site: Site) -> Tab:
         except BadInput as error:  # beside the prompt, since outside the queue an error is one of the server's, too
             return [pack_facts("", {}, str(error), warning=True), *[gr.skip()] * (len(shown) - 1)]
 
-    @tell
-    def pick(look, event: gr.EventData):
-        match look, event._data:
-            case None, _:  # nothing is shown yet
-                return [None] * len(of_a_head)
-            case {"id": str(trace)}, {"id": str(picked), "layer": int(layer), "head": int(head)}:
-                if picked != trace:  # by now another prompt is shown
-                    return [gr.skip()] * len(of_a_head)
-                inspections.get(trace).check(layer, head)
-                return [look | {"layer": layer, "head": head}] * len(of_a_head)
-        raise BadInput(NOTHING_PICKED)
-
     # The queue would take as long as all the rest: it looks for answers every 50 ms.
     prompt.submit(show_prompt, [site.visitor, prompt], shown, queue=False, **QUIET)
-    heads.pick(pick, figure, of_a_head, queue=False, trigger_mode="always_last", **QUIET)
+    follow_picks(heads, inspections, of_a_head)
 
     def show(_: Workspace, checkpoint: Checkpoint, key, prompt):
         fitting = fitting_prompt(checkpoint, prompt)
@@ -87,14 +65,7 @@ def build(site: Site) -> Tab:
     return Tab([site.visitor, prompt], [prompt, *shown], show, asked={"prompt": prompt})
 
 
-def _note(inspection: Inspection) -> dict | None:
-    if not inspection.n_dropped:
-        return None
-    kept, n = len(inspection.tokens), len(inspection.tokens) + inspection.n_dropped
-    return pack_facts("", {}, f"The prompt has {n:,} tokens. The model sees, and the picture shows, the last {kept:,}.")
-
-
-def _server_functions(inspections: Inspections):
+def grid_functions(inspections: Inspections) -> tuple[Callable, Callable]:
     @answer(str, int, int)
     def grid(key, layer, head):
         shown = inspections.get(key)

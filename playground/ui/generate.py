@@ -69,13 +69,13 @@ def build(site: Site) -> Tab:
                 other = gr.Dropdown(label="Its model", info="prompt and seed are the same", elem_id="second-model")
                 others = _sampling_controls("second-", temperature=1.2)  # or it would be the same text
             gr.Markdown("**The next token after the prompt**")
-            bars = next_token(_figure(site), elem_id="next-token")
+            bars = next_token(bars_figure(site), elem_id="next-token")
     beside.change(lambda on: gr.update(visible=on), beside, second, queue=False, **QUIET)
 
     @tell
     def follow(key, prompt, temperature, top_k, top_p):
         with site.visit():
-            return _distribution(key, site.workspace(key).current, prompt, temperature, top_k, top_p)
+            return distribution_after(key, site.workspace(key).current, prompt, temperature, top_k, top_p)
 
     def composing(at_once: bool) -> Callable:
         @tell
@@ -116,7 +116,7 @@ def build(site: Site) -> Tab:
     def show(workspace: Workspace, checkpoint: Checkpoint, key, prompt, other, temperature, top_k, top_p):
         fitting = fitting_prompt(checkpoint, prompt, longest=5)  # the shorter, the more is open
         listed = gr.update(choices=workspace.names, value=other if other in workspace.names else checkpoint.name)
-        distribution = _distribution(key, checkpoint, fitting, temperature, top_k, top_p)
+        distribution = distribution_after(key, checkpoint, fitting, temperature, top_k, top_p)
         return [unless_same(fitting, prompt), listed, distribution]
 
     return Tab([site.visitor, prompt, other, *own], [prompt, other, bars], show)
@@ -182,7 +182,7 @@ def _writing(site: Site, texts: Kept[Texts]) -> tuple[Callable, Callable, Callab
     return more, choose, put
 
 
-def _distribution(
+def distribution_after(
     key: str, checkpoint: Checkpoint, prompt: str, temperature: float, top_k: int, top_p: float
 ) -> dict | None:
     """What the bars show; nothing while the prompt holds nothing that the model knows."""
@@ -196,7 +196,7 @@ def _distribution(
     return pack_next(logits, token_text, temperature, top_k, top_p, without_surrogates(prompt), key)
 
 
-def _figure(site: Site):
+def bars_figure(site: Site):
     @answer(str, str, list, str)
     def figure(key, prompt, settings, kind):
         checkpoint = site.workspace(key).current

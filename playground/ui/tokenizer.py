@@ -66,7 +66,7 @@ def build(site: Site) -> Tab:
     @tell
     def cut(key, text):
         workspace = site.workspace(key)
-        return _views(workspace, workspace.current, text)
+        return cut_by_each(workspace, workspace.current, text)
 
     # Not `input`: Gradio's text box sends that for printable keys alone, not when text is pasted or deleted.
     text.change(cut, [site.visitor, text], views, queue=False, trigger_mode="always_last", **QUIET)
@@ -76,7 +76,7 @@ def build(site: Site) -> Tab:
         pairs = _pair_tokenizer(workspace, checkpoint)
         return [
             unless_same(shown, text),
-            _views(workspace, checkpoint, shown),
+            cut_by_each(workspace, checkpoint, shown),
             {"visitor": key, "version": workspace.in_use[1]},
             _headed(VOCABULARY, checkpoint.tokenizer.vocab_size),
             _vocabulary(checkpoint.tokenizer),
@@ -88,7 +88,7 @@ def build(site: Site) -> Tab:
     return Tab([site.visitor, text], outputs, show)
 
 
-def _views(workspace: Workspace, checkpoint: Checkpoint, text: str) -> dict | None:
+def cut_by_each(workspace: Workspace, checkpoint: Checkpoint, text: str) -> dict | None:
     """The text by the model's own tokenizer and, where they can be learned from its text, by the two others."""
     if not text:
         return None

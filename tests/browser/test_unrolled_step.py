@@ -69,7 +69,7 @@ def fact(part: Locator, table: str, name: str) -> float:
 
 def made(part: Locator, function: str, name: str) -> float:
     """What stands beside the code."""
-    told = part.locator(f"[data-of={function}] .us-made").all_text_contents()
+    told = part.locator(f"[data-of={function}] .ls-made").all_text_contents()
     return float(next(text.split(" ", 1)[1] for text in told if text.startswith(f"{name} ")))
 
 

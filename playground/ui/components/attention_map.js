@@ -57,9 +57,13 @@ async function load() {
 
 // In the address layers and heads are counted from 1, as on the page; 0 is an average.
 function askedHead() {
+  if (!props.value.linked) return [0, 0];
   const pair = ["layer", "head"].map((name) => (/^\d{1,3}$/.test(asked(name)) ? Number(asked(name)) - 1 : 0));
   return pair[0] === AVERAGE ? [AVERAGE, AVERAGE] : pair;
 }
+
+// One map of a page is the one that its address tells of.
+const link = (shown) => props.value.linked && putIntoAddress(shown);
 
 function clear(sentence) {
   state.trace = state.shown = state.wanted = state.locked = null;
@@ -87,7 +91,7 @@ function begin(trace) {
   paintThumbs();
   light(null);
   const { shipped, prompt } = props.value;
-  putIntoAddress({ model: shipped, prompt: prompt.length > LONGEST_LINK ? null : prompt });
+  link({ model: shipped, prompt: prompt.length > LONGEST_LINK ? null : prompt });
   lock([layer, head]);
   if (!state.badges) loadBadges(trace, props.value.model);
 }
@@ -118,7 +122,7 @@ function lock(pair) {
   const changed = !same(pair, state.locked);
   state.locked = pair;
   element.dataset.locked = String(pair);
-  putIntoAddress({ layer: pair[0] + 1, head: pair[1] + 1 });
+  link({ layer: pair[0] + 1, head: pair[1] + 1 });
   markLocked();
   show(pair);
   if (changed) trigger("pick", { id: state.trace.id, layer: pair[0], head: pair[1] });

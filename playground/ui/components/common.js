@@ -4,6 +4,9 @@
 const RUN_SHOWN = "playground-run"; // {visitor, run, shipped, step, state}: of the loss chart, whenever it has heard of its run
 const STEP_SHOWN = "playground-step"; // {run, step}: of a head's life; null is the newest step
 const RUNS_SOUGHT = "playground-runs"; // of the loss chart: show all runs side by side
+const SECTION_SHOWN = "playground-section"; // of the course: another section is shown
+const SECTION_SOUGHT = "playground-go-on"; // show the next one
+const QUESTION_ANSWERED = "playground-answered"; // that of the section which is shown
 const HEAD_CHOSEN = "playground-head"; // {layer, head}: look at this one
 
 // What the address of the page asks for, so that a link shows what its sender saw; "" for what it does not name.

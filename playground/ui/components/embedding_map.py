@@ -21,6 +21,7 @@ TEMPLATE = """
   <summary>Embeddings and positions</summary>
   <p class="look-note" role="status"></p>
   <div class="look-body" hidden>
+    <div class="look-part em-which">
     <p class="em-about"></p>
     <div class="em-tokens">
       <section class="em-picture" aria-label="Map of the tokens">
@@ -50,6 +51,8 @@ TEMPLATE = """
         </div>
       </section>
     </div>
+    </div>
+    <div class="look-part em-where">
     <h4>Positions</h4>
     <p class="em-places"></p>
     <div class="em-turn">
@@ -60,6 +63,7 @@ TEMPLATE = """
     <div class="em-heats">
       <figure class="hm em-table"></figure>
       <figure class="hm em-similarity"></figure>
+    </div>
     </div>
   </div>
 </details>

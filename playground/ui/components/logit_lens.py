@@ -16,9 +16,11 @@ TEMPLATE = f"""
   <summary>The residual stream: what it would say after each layer</summary>
   <p class="look-note" role="status"></p>
   <div class="look-body" hidden>
-    <p>Every layer adds to one vector per token, the residual stream. Here the model's last norm and output layer read
-      that vector before the layers are through: the most likely next tokens, with their probabilities.</p>
+    <p class="ll-layers">Every layer adds to one vector per token, the residual stream. Here the model's last norm and
+      output layer read that vector before the layers are through: the most likely next tokens, with their
+      probabilities.</p>
     <label class="look-choose">After token <select class="ll-position"></select></label>
+    <div class="look-part ll-layers">
     <div class="look-scroll" tabindex="0" role="region" aria-label="The most likely next tokens after each layer">
       <table>
         <thead>
@@ -28,6 +30,8 @@ TEMPLATE = f"""
       </table>
     </div>
     <div class="figure-buttons"></div>
+    </div>
+    <div class="look-part ll-chance">
     <h4>From logits to probabilities</h4>
     <p>The output layer gives every token of the vocabulary a logit x. Divided by the temperature T, raised to a power
       of e and divided by the sum of all, it is the token's probability:
@@ -46,6 +50,7 @@ TEMPLATE = f"""
       </table>
     </div>
     <p class="ll-sum" role="status"></p>
+    </div>
   </div>
 </details>
 """

@@ -35,6 +35,7 @@ function loadWhileOpen(empty, question, show) {
     body.hidden = Boolean(answer.error);
     if (!answer.error) show(answer);
   }
+  if (element.closest(".course-part")) whileSection((slug) => (details.open = isOf(slug)));
   let open = details.open;
   details.addEventListener("toggle", () => {
     if (details.open !== open) load(); // one that is open from the start tells so as well
@@ -42,6 +43,23 @@ function loadWhileOpen(empty, question, show) {
   });
   return load;
 }
+
+// ---- Parts of the course ----
+
+// Calls `show` with the name of the section that is shown, now and whenever it is another.
+function whileSection(show) {
+  function hear() {
+    if (!element.isConnected) return document.removeEventListener(SECTION_SHOWN, hear);
+    show(element.closest(".course").dataset.section ?? "");
+  }
+  document.addEventListener(SECTION_SHOWN, hear);
+  hear();
+}
+
+// Whether this part belongs to a section.
+const isOf = (slug) => element.closest(".course-part").classList.contains(`of-${slug}`);
+
+// ---- Words and numbers ----
 
 // Over how many tokens of what a loss was measured.
 function overTokens({ n_tokens, name }) {

@@ -70,7 +70,7 @@ function show(step) {
   showGradient();
   showAdam();
   showAfter();
-  for (const figure of findAll(".us-code")) showListing(figure, step.listings[figure.dataset.of]);
+  for (const figure of findAll(".ls")) showListing(figure, step.listings[figure.dataset.of]);
   turnTo(state.stage);
   element.dataset.loss = step.loss;
 }
@@ -216,24 +216,6 @@ function showAfter() {
   });
   const { dropout } = props.value;
   find(".us-dropout").textContent = dropout ? `Its dropout of ${dropout} is switched off here.` : "";
-}
-
-// ---- The code that ran ----
-
-function showListing(figure, { file, first, lines: code }) {
-  const caption = make("figcaption", "", `${file}, line ${first}`);
-  const shared = Math.min(...code.filter(([text]) => text).map(([text]) => text.search(/\S/)));
-  const list = make("div", "us-source");
-  list.append(...code.map(([text, made]) => {
-    const line = make("div", "us-source-line");
-    line.style.setProperty("--indent", `${Math.max(text.search(/\S/) - shared, 0)}ch`);
-    const [written, comment] = text.trim().split(/(?=  # )/);
-    line.append(make("code", written.startsWith('"""') ? "us-comment" : "", written));
-    if (comment) line.append(make("code", "us-comment", comment));
-    line.append(...made.map((value) => make("span", "us-made", value)));
-    return line;
-  }));
-  figure.replaceChildren(caption, list);
 }
 
 // ---- The controls ----

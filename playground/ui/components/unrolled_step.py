@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import gradio as gr
 
 from playground.checkpoint import Checkpoint
-from playground.listing import Listing
 from playground.ui.components.base import component
+from playground.ui.components.code_lines import pack_listing
 from playground.unrolled import Unrolled
 
 MOST_LOGITS = 8  # of a place that are sent, the largest
@@ -77,7 +77,7 @@ STAGES = (
 
 
 def _stage(title: str, words: str, numbers: str, functions: Sequence[str]) -> str:
-    code = "".join(f'<figure class="us-code" data-of="{name}"></figure>' for name in functions)
+    code = "".join(f'<figure class="ls" data-of="{name}"></figure>' for name in functions)
     return f"""<section class="us-stage" data-title="{title}" hidden>
       <div class="us-numbers"><p>{words}</p>{numbers}</div>
       <div class="us-listings">{code}</div>
@@ -117,7 +117,7 @@ def unrolled_step(step: Callable, **kwargs) -> gr.HTML:
     It asks `step([visitor, version, {"lines", "tensor", "index", "rate"}])` for `pack_step(…)` or
     `{"error": sentence}`.
     """
-    return component("unrolled_step", TEMPLATE, "look", server_functions=[step], **kwargs)
+    return component("unrolled_step", TEMPLATE, "look", "listing", server_functions=[step], **kwargs)
 
 
 def pack_choices(checkpoint: Checkpoint, lines: Sequence[str]) -> dict:
@@ -147,7 +147,7 @@ def pack_step(step: Unrolled, token_text: Callable[[int], str]) -> dict:
         "adam": {name: number.item() for name, number in step.adam._asdict().items()},
         "loss_after": step.loss_after,
         "n_weights": sum(weights.numel() for weights in step.model.parameters()),
-        "listings": {name: _pack_listing(listing) for name, listing in step.listings.items()},
+        "listings": {name: pack_listing(listing) for name, listing in step.listings.items()},
     }
 
 
@@ -162,12 +162,4 @@ def _place(step: Unrolled, b: int, t: int, token_text: Callable[[int], str]) -> 
         "logit": step.terms.target_logits[b, t].item(),
         "loss": step.terms.losses[b, t].item(),
         "next": [[i, token_text(i), logits[i].item()] for i in shown],
-    }
-
-
-def _pack_listing(listing: Listing) -> dict:
-    return {
-        "file": listing.file,
-        "first": listing.first,
-        "lines": [[line.text, list(line.made)] for line in listing.lines],
     }

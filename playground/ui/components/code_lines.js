@@ -1,0 +1,28 @@
+// The code behind a section of the course: see code_lines.py for the value and what the server sends.
+
+const find = (selector) => element.querySelector(selector);
+let slug = ""; // of the section that is shown
+let requests = 0;
+
+async function load() {
+  const request = ++requests;
+  if (!slug || !props.value) return;
+  const { id, layer, head } = props.value;
+  const answer = await ask(() => server.lines([id, slug, layer, head]));
+  if (request !== requests) return;
+  find(".look-note").textContent = answer.error ?? "";
+  find(".look-note").hidden = !answer.error;
+  const figures = (answer.listings ?? []).map((listing) => {
+    const figure = make("figure", "ls");
+    showListing(figure, listing, true);
+    return figure;
+  });
+  find(".cl-listings").replaceChildren(...figures);
+  element.dataset.section = slug;
+}
+
+whileSection((shown) => {
+  slug = shown;
+  load();
+});
+watch("value", load);

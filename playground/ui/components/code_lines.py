@@ -1,0 +1,33 @@
+"""The lines of code behind a section of the course, with what each of them made of the visitor's sentence."""
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from playground.listing import Listing
+from playground.ui.components.base import component
+
+TEMPLATE = """
+<section class="look cl" aria-label="The code">
+  <h4>The code that made it</h4>
+  <p class="look-note" role="status"></p>
+  <div class="cl-listings"></div>
+</section>
+"""
+
+
+def code_lines(lines: Callable, **kwargs) -> gr.HTML:
+    """The component. Its value is what the course looks at (see learn.py), or None.
+
+    For the section that is shown it asks `lines([id, slug, layer, head])` for a list of `pack_listing(…)`, or
+    `{"error": sentence}`.
+    """
+    return component("code_lines", TEMPLATE, "look", "listing", server_functions=[lines], **kwargs)
+
+
+def pack_listing(listing: Listing) -> dict:
+    return {
+        "file": listing.file,
+        "first": listing.first,
+        "lines": [[line.text, list(line.made)] for line in listing.lines],
+    }

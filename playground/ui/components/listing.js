@@ -1,0 +1,39 @@
+// Shared by what shows the code that ran: its lines, and what each of them made. Stands before each component's own script.
+
+// Into a figure of the class `ls`. `fold` leaves the lines that matter, which are those that made something.
+function showListing(figure, { file, first, lines: code }, fold = false) {
+  const caption = make("figcaption", "", `${file}, line ${first}`);
+  const shared = Math.min(...code.filter(([text]) => text).map(([text]) => text.search(/\S/)));
+  const list = make("div", "ls-source");
+  list.append(...code.map(([text, made]) => sourceLine(text, made, shared)));
+  if (fold) foldLines([...list.children]);
+  figure.replaceChildren(caption, list);
+}
+
+function sourceLine(text, made, shared) {
+  const line = make("div", "ls-line");
+  line.style.setProperty("--indent", `${Math.max(text.search(/\S/) - shared, 0)}ch`);
+  const [written, comment] = text.trim().split(/(?=  # )/);
+  line.append(make("code", written.startsWith('"""') ? "ls-comment" : "", written));
+  if (comment) line.append(make("code", "ls-comment", comment));
+  line.append(...made.map((value) => make("span", "ls-made", value)));
+  return line;
+}
+
+// In place of each run of lines that made nothing stands a button that shows them.
+function foldLines(lines) {
+  const isPlain = (line) => line && !line.querySelector(".ls-made");
+  lines.forEach((line, i) => {
+    if (i === 0 || !isPlain(line) || (i > 1 && isPlain(lines[i - 1]))) return;
+    const end = lines.findIndex((other, j) => j > i && !isPlain(other));
+    const run = lines.slice(i, end < 0 ? lines.length : end);
+    run.forEach((plain) => (plain.hidden = true));
+    const button = make("button", "ls-more look-plain", `⋯ ${run.length} more line${run.length === 1 ? "" : "s"}`);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      run.forEach((plain) => (plain.hidden = false));
+      button.remove();
+    });
+    line.before(button);
+  });
+}
