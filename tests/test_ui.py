@@ -47,6 +47,7 @@ from playground.ui import (
     embeddings,
     generate,
     learn,
+    looks,
     tokenizer,
     train,
 )
@@ -126,12 +127,12 @@ def test_the_tokenizer_tab_leaves_out_a_tokenizer_that_cannot_be_learned(workspa
         text, past = many, checkpoint.past
 
     workspace.runs["made it"] = Run
-    shown = tokenizer._views(workspace, checkpoint, "一 ab")
+    shown = tokenizer.cut_by_each(workspace, checkpoint, "一 ab")
     assert [view["title"] for view in shown["views"]] == ["Byte-pair subwords", "Words"]
 
 
 def test_the_tokenizer_tab_shows_the_beginning_of_a_text_that_is_too_long(workspace, tiny_checkpoint):
-    shown = tokenizer._views(workspace, tiny_checkpoint, "a" * (tokenizer.MAX_TEXT + 1))
+    shown = tokenizer.cut_by_each(workspace, tiny_checkpoint, "a" * (tokenizer.MAX_TEXT + 1))
     assert shown["views"][0]["count"] == tokenizer.MAX_TEXT
     assert "of 20,001 characters the first 20,000" in shown["views"][0]["note"]
 
@@ -222,7 +223,7 @@ def test_of_a_long_text_the_beginning_is_replayed_and_the_page_says_so(learned_p
 
 
 def test_the_bars_have_the_texts_of_the_likeliest_tokens_alone(tiny_checkpoint):
-    sent = generate._distribution("key", tiny_checkpoint, "the", 1.0, 0, 1.0)
+    sent = generate.distribution_after("key", tiny_checkpoint, "the", 1.0, 0, 1.0)
     logits = np.frombuffer(base64.b64decode(sent["logits"]), dtype="<f4")
     assert len(logits) == tiny_checkpoint.config.vocab_size
     likeliest = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[:12]
@@ -230,8 +231,8 @@ def test_the_bars_have_the_texts_of_the_likeliest_tokens_alone(tiny_checkpoint):
 
 
 def test_a_distribution_of_a_prompt_that_says_nothing_is_empty(tiny_checkpoint):
-    assert generate._distribution("key", tiny_checkpoint, "", 1.0, 0, 1.0) is None
-    assert generate._distribution("key", tiny_checkpoint, "Ω", 1.0, 0, 1.0) is None
+    assert generate.distribution_after("key", tiny_checkpoint, "", 1.0, 0, 1.0) is None
+    assert generate.distribution_after("key", tiny_checkpoint, "Ω", 1.0, 0, 1.0) is None
 
 
 def test_the_plan_says_what_stands_in_the_way_before_anything_starts(small_recipe, host):
@@ -449,7 +450,7 @@ def test_a_poll_from_the_beginning_has_where_a_fine_tuning_began(poll, small_tex
 def test_the_figure_of_the_bars_is_drawn_with_their_settings(site, key, monkeypatch):
     drawn = []
     monkeypatch.setattr(generate, "pack_figure", lambda name, kind, draw: drawn.append((name, kind, draw)) or {})
-    figure, checkpoint = generate._figure(site), site.workspace(key).current
+    figure, checkpoint = generate.bars_figure(site), site.workspace(key).current
     assert figure([key, "the", [0.5, 3, 1], "svg"]) == {}
     (name, kind, draw), logits = drawn[0], next_logits(checkpoint.model, checkpoint.tokenizer.encode("the"))
     texts, probs, uncut, caption = draw(SimpleNamespace(next_token_figure=lambda *given: given))
@@ -500,9 +501,9 @@ def test_a_page_that_missed_a_choice_gets_the_whole_text_and_changes_nothing(wri
 
 
 def test_two_sides_of_one_model_are_kept_with_its_weights_once(tiny_checkpoint):
-    weights = sum(weight.nbytes for weight in tiny_checkpoint.weights.values())
+    model = tiny_checkpoint.nbytes
     one, two = (generate.Texts([Writer(tiny_checkpoint, "the", 0)] * n).nbytes for n in (1, 2))
-    assert one > weights and two - weights == 2 * (one - weights)
+    assert one > model and two - model == 2 * (one - model)
 
 
 @pytest.mark.parametrize(
@@ -682,7 +683,7 @@ def test_a_prompt_is_cut_to_what_the_servers_memory_allows(tiny_checkpoint, monk
     prompt = tiny_checkpoint.tokenizer.decode(list(range(12)) * 2)
     seen = inspect(tiny_checkpoint, prompt)
     assert seen.attention.shape[-1] == len(seen.tokens) == 10 and seen.n_dropped == 14
-    assert attention._note(seen)["note"].startswith("The prompt has 24 tokens.")
+    assert looks._note(seen)["note"].startswith("The prompt has 24 tokens.")
 
 
 def shown(checkpoint: Checkpoint, inspection: Inspection) -> Shown:
@@ -717,7 +718,7 @@ def test_thumbnails_hold_the_largest_weight_of_what_they_cover():
 def test_with_all_heads_comes_the_one_that_is_locked_or_else_the_first(tiny_checkpoint, place, first):
     kept = Inspections()
     key = kept.add(shown(tiny_checkpoint, inspect(tiny_checkpoint, tiny_checkpoint.tokenizer.decode(range(5)))))
-    grid, head = attention._server_functions(kept)
+    grid, head = attention.grid_functions(kept)
     assert grid([key, *place])["first"] == head([key, *first])
 
 

@@ -82,6 +82,7 @@ def turn_to(part: Locator, stage: int) -> None:
 def part(visitor, tiny_checkpoint) -> Locator:
     visitor.use(tiny_checkpoint)
     visitor.open("Learn")
+    visitor.own("course-words").get_by_role("button", name="Training and evaluation").click()
     part = visitor.own("unrolled")
     expect(part.locator(".us-stage").first).to_be_visible()
     return part
@@ -228,6 +229,6 @@ def test_another_model_takes_the_step_of_its_own(visitor, part, bpe_checkpoint):
 
 
 def test_a_link_opens_the_tab(new_visitor, url):
-    visitor = new_visitor(url=f"{url}?tab=learn", width=390)
+    visitor = new_visitor(url=f"{url}?tab=learn&section=training", width=390)
     expect(visitor.own("unrolled").locator(".us-stage").first).to_be_visible()
     expect(visitor.page.get_by_role("tab", name="Learn", exact=True)).to_have_attribute("aria-selected", "true")
