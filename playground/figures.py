@@ -363,6 +363,11 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def caption_of(figure: Figure) -> str:
+    """What a figure says of itself, line by line as it reads in its file."""
+    return figure.get_suptitle() or figure.axes[0].get_title()
+
+
 def _draw_weights(axes: Axes, weights: np.ndarray, labels: list[str]) -> AxesImage:
     if len(labels) <= MOST_LABELS:
         axes.set_xticks(range(len(labels)), labels, rotation=90, family="monospace", fontsize=7)

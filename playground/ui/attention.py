@@ -26,7 +26,14 @@ def build(site: Site) -> Tab:
     inspections = Inspections()
     closely, without = closer.functions(site, inspections), ablation.functions(site, inspections)
     tables = embeddings.functions(site, inspections)
-    prompt = gr.Textbox(label="Prompt", lines=1, max_lines=6, submit_btn="Show attention", elem_id="attention-prompt")
+    prompt = gr.Textbox(
+        label="Prompt",
+        lines=1,
+        max_lines=6,
+        submit_btn="Show attention",
+        elem_id="attention-prompt",
+        elem_classes="controls",
+    )
     note = facts(elem_id="attention-note")
     heads = attention_map(*grid_functions(inspections), closely["badges"], elem_id="heads")
     figure = downloads(

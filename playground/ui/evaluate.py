@@ -63,7 +63,7 @@ class Measured:
 
 def build(site: Site) -> Tab:
     measured: Kept[Measured] = Kept(MAX_KEPT_BYTES, NOT_KEPT)
-    with gr.Row():
+    with gr.Row(elem_classes="controls"):
         source = gr.Radio(
             [HELD_OUT, OWN], value=HELD_OUT, label="Measure on", elem_id="measured-on", scale=3, min_width=300
         )

@@ -16,6 +16,7 @@ from playground.ui.components.code_lines import code_lines, pack_listing
 from playground.ui.components.course import course_words
 from playground.ui.components.embedding_map import embedding_map
 from playground.ui.components.facts import facts, pack_facts
+from playground.ui.components.for_class import for_class
 from playground.ui.components.go_on import go_on
 from playground.ui.components.head_stages import head_stages
 from playground.ui.components.logit_lens import logit_lens_table
@@ -46,7 +47,14 @@ def build(site: Site) -> Tab:
     closely, without = closer.functions(site, inspections), ablation.functions(site, inspections)
     tables = embeddings.functions(site, inspections)
     with gr.Column(elem_id="course", elem_classes="course"):
-        sentence = gr.Textbox(label="Your sentence", lines=1, max_lines=4, submit_btn="Look at it", elem_id="sentence")
+        sentence = gr.Textbox(
+            label="Your sentence",
+            lines=1,
+            max_lines=4,
+            submit_btn="Look at it",
+            elem_id="sentence",
+            elem_classes="controls",
+        )
         note = facts(elem_id="sentence-note")
         words = course_words(elem_id="course-words")
         bars = next_token(bars_figure(site), **_of("introduction"))
@@ -62,6 +70,7 @@ def build(site: Site) -> Tab:
         code = code_lines(_lines_of(site, inspections), elem_id="course-code")
         asked = question(_answer(site, inspections), elem_id="course-question")
         go_on(elem_id="course-go-on")
+    for_class(elem_id="for-class")
     _, mask, stages, *_ = looking
     follow_picks(heads, inspections, [code, mask, stages])
     looking += [code, asked]

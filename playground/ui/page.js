@@ -1,4 +1,4 @@
-// The page's address says what is looked at, so that a link shows it to others. Stands before all other scripts.
+// The page's address says what is looked at, so that a link shows it to others, and how. Stands before all other scripts.
 
 const addressNext = {};
 let addressTimer = 0;
@@ -19,6 +19,25 @@ function writeAddress() {
   }
   history.replaceState(history.state, "", url);
 }
+
+// ---- For a class: see for_class.py ----
+
+const addressShow = (new URLSearchParams(location.search).get("show") ?? "").toLowerCase().split(",");
+document.documentElement.dataset.show = addressShow.join(" "); // for the page's style
+
+// Hides all tabs but those that the address names. Gradio measures which of them fit on a copy of the bar.
+function hideOtherTabs() {
+  if (!TAB_NAMES.some((name) => addressShow.includes(name))) return;
+  const selectors = TAB_NAMES.flatMap((name, i) => (addressShow.includes(name) ? [] : [
+    `[role="tab"][data-tab-id="${name}"]`, `.tab-container.visually-hidden button:nth-of-type(${i + 1})`,
+  ]));
+  const style = document.createElement("style");
+  style.textContent = `${selectors.join(", ")} { display: none !important; }`;
+  document.head.append(style);
+}
+hideOtherTabs();
+
+// ---- Beginning ----
 
 // A link's model is taken into use when the link is followed, not each time that the page is reloaded.
 if (performance.getEntriesByType("navigation")[0]?.type !== "navigate") {

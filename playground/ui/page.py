@@ -28,7 +28,7 @@ from playground.ui import attention, evaluate, generate, learn, tokenizer, train
 from playground.ui import checkpoints as checkpoints_tab
 from playground.ui.components.facts import facts
 from playground.ui.guard import GuardedBlocks, app_kwargs
-from playground.ui.site import QUIET, Site, shortened, tell
+from playground.ui.site import QUIET, TITLES, Site, shortened, tell
 from playground.workspaces import Workspaces
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -36,20 +36,15 @@ CSS = Path(__file__).with_name("page.css").read_text()
 M_ARENA_MAX = -8  # of glibc's malloc.h
 PREPARE_AFTER = 5.0  # seconds; a visitor who waits for the page to start comes first
 SECONDS_TO_LEAVE = 4.5  # from the order to end to the end; a Space waits longer, a host that is asked for 5 does not
-HEAD = f"<script>{Path(__file__).with_name('page.js').read_text()}</script>"
 # The js of a tab's event; what else a link says is put into the address by the parts that show it. Gradio sends the
 # event of the first tab also when the page opens, before the link has been followed.
 PUT_TAB_INTO_ADDRESS = '() => void (document.body.dataset.linked && putIntoAddress({{tab: "{}"}}))'
 NO_SUCH_MODEL = "The model of this link, “{}”, does not come with this page: ask its owner for the file."
-TABS = {
-    "Train": train,
-    "Tokenizer": tokenizer,
-    "Attention": attention,
-    "Generate": generate,
-    "Evaluate": evaluate,
-    "Learn": learn,
-    "Checkpoints": checkpoints_tab,
-}
+TABS = dict(
+    zip(TITLES, (train, tokenizer, attention, generate, evaluate, learn, checkpoints_tab), strict=True)
+)  # in the order of the page
+NAMES = [title.lower() for title in TITLES]  # in addresses
+HEAD = f"<script>const TAB_NAMES = {NAMES};\n{Path(__file__).with_name('page.js').read_text()}</script>"
 
 
 def serve(settings: Settings) -> None:
@@ -91,7 +86,8 @@ def build(workspaces: Workspaces) -> gr.Blocks:
         shown_version = gr.State(-1)
         site = Site(workspaces, visitor)
         gr.Markdown(
-            "# Transformer Playground\nTrain a small transformer from scratch, look inside it, and write with it."
+            "# Transformer Playground\nTrain a small transformer from scratch, look inside it, and write with it.",
+            elem_id="page-title",
         )
         in_use = facts(elem_id="model-in-use")
         tabs = []
@@ -139,9 +135,11 @@ def build(workspaces: Workspaces) -> gr.Blocks:
             yield from show(key, None, *values)
 
         def follow_link(request: gr.Request):
-            tab = request.query_params.get("tab")
+            shown = _shown_tabs(request)
+            tab = _asked(request, "tab").lower()
+            tab = tab if tab in shown else shown[0]
             fills = [_asked(request, name) or gr.skip() for name in asked]
-            return [gr.Tabs(selected=tab) if tab in map(str.lower, TABS) else gr.skip(), *fills]
+            return [gr.skip() if tab == NAMES[0] else gr.Tabs(selected=tab), *fills]
 
         inputs = [visitor, *(component for tab in tabs for component in tab.inputs)]
         followed = demo.load(follow_link, None, [bar, *asked.values()], queue=False, **QUIET)
@@ -156,6 +154,12 @@ def build(workspaces: Workspaces) -> gr.Blocks:
 def _asked(request: gr.Request, name: str) -> str:
     """A text that the page's address asks for, or ""."""
     return without_surrogates(request.query_params.get(name, ""))[:MAX_PROMPT]
+
+
+def _shown_tabs(request: gr.Request) -> list[str]:
+    """The names of the tabs that the page's address asks for in its `show`; all of them if it names none."""
+    wanted = _asked(request, "show").lower().split(",")
+    return [name for name in NAMES if name in wanted] or NAMES
 
 
 def launch(demo: gr.Blocks, workspaces: Workspaces, **kwargs) -> tuple:

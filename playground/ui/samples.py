@@ -53,7 +53,7 @@ def build(site: Site) -> list[gr.HTML]:
     """Both parts, each with its controls. Their values are None until a visitor asks for more."""
     samples: Kept[Sample] = Kept(MAX_KEPT_BYTES, NOT_KEPT)
     gr.Markdown("### Memory or invention?")
-    with gr.Row():
+    with gr.Row(elem_classes="controls"):
         prompt = gr.Textbox(label="Prompt", info="empty: one is chosen", elem_id="judged-prompt", min_width=200)
         temperature = gr.Slider(0, 2, 0.8, step=0.05, label="Temperature", elem_id="judged-temperature", min_width=140)
         top_k = gr.Number(0, label="Top-k", precision=0, info="0 is off", elem_id="judged-top-k", min_width=80)
@@ -61,12 +61,12 @@ def build(site: Site) -> list[gr.HTML]:
         seed = gr.Number(
             0, label="Seed", precision=0, info="the same gives the same text", elem_id="judged-seed", min_width=80
         )
-    with gr.Row():
+    with gr.Row(elem_classes="controls"):
         write = gr.Button("Write and compare", variant="primary", elem_id="write-and-compare", min_width=120)
         stop_writing = gr.Button("Stop", elem_id="stop-judged", min_width=80)
     compared = copies_view(_copies(samples), elem_id="copies")
     gr.Markdown("### Quality against diversity")
-    with gr.Row():
+    with gr.Row(elem_classes="controls"):
         sweep = gr.Button("Try all settings", variant="primary", elem_id="sweep", min_width=120)
         stop_sweep = gr.Button("Stop", elem_id="stop-sweep", min_width=80)
     tried = sweep_view(elem_id="swept")

@@ -31,6 +31,7 @@ Step = TypeVar("Step")
 
 COMMON = ("Once", "The", "the", "a")  # to begin with, where nothing better is known
 
+TITLES = ("Train", "Tokenizer", "Attention", "Generate", "Evaluate", "Learn", "Checkpoints")  # of the tabs
 TOKENIZER_TITLES = {"char": "Characters", "word": "Words", "bpe": "Byte-pair subwords"}
 
 

@@ -96,7 +96,7 @@ _sequence = itertools.count(1)
 
 def build(site: Site) -> Tab:
     with gr.Row():
-        with gr.Column(scale=2, min_width=320):
+        with gr.Column(scale=2, min_width=320, elem_classes="controls"):
             source = _source_controls()
             text_facts = facts(elem_id="text-facts")
             preset = gr.Radio(
@@ -119,7 +119,7 @@ def build(site: Site) -> Tab:
             )
             plan_facts = facts(elem_id="plan-facts")
         with gr.Column(scale=3, min_width=320):
-            with gr.Row():
+            with gr.Row(elem_classes="controls"):
                 start = gr.Button("Start training", variant="primary", elem_id="start", min_width=140)
                 pause = gr.Button("Pause", interactive=False, elem_id="pause", min_width=80)
                 resume = gr.Button("Resume", interactive=False, elem_id="resume", min_width=80)

@@ -12,6 +12,9 @@ const HEAD_CHOSEN = "playground-head"; // {layer, head}: look at this one
 // What the address of the page asks for, so that a link shows what its sender saw; "" for what it does not name.
 const asked = (name) => new URLSearchParams(location.search).get(name) ?? "";
 
+// Whether the address asks for this in its `show`: tabs, or how they are shown (see for_class.py).
+const isShown = (name) => asked("show").toLowerCase().split(",").includes(name);
+
 // A token's text as one can see it: spaces, line ends and characters without a shape get a sign.
 function visible(text) {
   return text

@@ -8,5 +8,8 @@ element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button) takeFile(button, fault, () => server.file([props.value, button.dataset.kind]));
 });
+if (isShown("captions") && element.querySelector("[data-kind=svg]")) {
+  keepCaption(element.querySelector(".downloads"), (kind) => server.file([props.value, kind]));
+}
 watch("value", enable);
 enable();

@@ -27,12 +27,14 @@ def pack_file(name: str, data: bytes) -> dict:
 
 
 def pack_figure(name: str, kind: str, draw: Callable[[ModuleType], object]) -> dict:
-    """A figure as a file of a kind that the page asks for; `draw` gets `playground.figures`.
+    """A figure as a file of a kind that the page asks for, or its "caption" alone; `draw` gets `playground.figures`.
 
     That is imported here alone: it takes most of a second, and only a download needs it.
     """
-    if kind not in ("png", "svg"):
+    if kind not in ("png", "svg", "caption"):
         raise BadInput("A figure is a PNG or an SVG: choose one of the two.")
     from playground import figures
 
+    if kind == "caption":
+        return {"caption": figures.caption_of(draw(figures))}
     return pack_file(f"{name}.{kind}", figures.to_bytes(draw(figures), kind))

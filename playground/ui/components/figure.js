@@ -32,4 +32,28 @@ function offerFiles(place, what, kinds, fetch) {
   place.append(...buttons, fault);
 }
 
-const offerFigure = (place, draw) => offerFiles(place, "figure", ["png", "svg"], draw);
+function offerFigure(place, draw) {
+  offerFiles(place, "figure", ["png", "svg"], draw);
+  if (isShown("captions")) keepCaption(place, draw);
+}
+
+const CAPTION_AFTER = 1000; // ms since the picture last changed: the server draws the whole figure for it
+
+// Below the picture, what stands in the figure's file.
+function keepCaption(place, draw) {
+  const caption = make("p", "figure-caption");
+  if (place.tagName === "SPAN") place.parentElement.after(caption); // its row has other controls
+  else place.before(caption);
+  let timer = 0;
+  async function renew() {
+    if (!caption.parentElement.offsetParent) return; // folded, or on another tab
+    const answer = await Promise.resolve().then(() => draw("caption")).catch(() => null);
+    const text = answer?.caption ?? "";
+    if (caption.textContent !== text) caption.textContent = text;
+  }
+  new MutationObserver((changes) => {
+    if (changes.every(({ target }) => caption.contains(target))) return;
+    clearTimeout(timer);
+    timer = setTimeout(renew, CAPTION_AFTER);
+  }).observe(element, { subtree: true, childList: true, attributes: true, characterData: true });
+}
