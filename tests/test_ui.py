@@ -37,6 +37,7 @@ from playground.merging import replay
 from playground.settings import Settings
 from playground.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer, WordTokenizer
 from playground.training import make_trainer
+from playground.tries import TRIES
 from playground.ui import (
     ablation,
     attention,
@@ -56,7 +57,7 @@ from playground.ui import (
 )
 from playground.ui import shown as ui_shown
 from playground.ui import site as ui_site
-from playground.ui.components.attention_map import pack_grid
+from playground.ui.components.attention_map import AVERAGE, pack_grid
 from playground.ui.components.embedding_map import MOST_TOKENS, kind_of, pack_map, pack_positions
 from playground.ui.components.run_table import MOST_POINTS, pack_run
 from playground.ui.components.switches import MLP
@@ -1043,6 +1044,45 @@ def test_embeddings_too_large_to_show_are_told_of(tiny_checkpoint, site):
     huge = replace(tiny_checkpoint, weights=weights)
     ask, _, trace = embedding_functions(site, huge, "the goose")
     assert "too large to be shown" in ask([trace])["error"]
+
+
+# --- The course -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looked_at(site, tiny_checkpoint):
+    """The two functions of the course, and the id of a look at a sentence."""
+    inspections = Inspections()
+    key, _ = site.workspaces.enter(None)
+    look, _ = looks.look_at(site, inspections, key, tiny_checkpoint, "the goose")
+    return learn._lines_of(site, inspections), learn._answer(site, inspections), look["id"]
+
+
+def test_the_course_has_code_for_every_head_and_average(looked_at):
+    lines, _, key = looked_at
+    places = [(0, 0), (1, 1), (AVERAGE, AVERAGE), (1, AVERAGE)]
+    sent = [lines([key, "attention", *place])["listings"] for place in places]
+    assert sent[0] == sent[2] != sent[1]
+    assert {listing["file"] for listings in sent for listing in listings} == {"playground/model.py"}
+    json.dumps(sent, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [["guess", "heads", 0, 0], ["heads", 9, 0], ["heads", 0, -2], ["__class__", 0, 0], ["", 0, 0], [5, 0, 0], []],
+)
+def test_no_code_is_shown_of_what_is_not_there(looked_at, forged):
+    lines, _, key = looked_at
+    assert lines(forged if forged[:1] == ["guess"] else [key, *forged])["error"].endswith((".", "reload it"))
+
+
+@pytest.mark.parametrize("name", ["", "no_mask", "__init__", 5, None])
+def test_a_look_answers_the_questions_of_the_course_and_no_other(looked_at, name):
+    _, by_a_look, key = looked_at
+    assert "reload" in by_a_look([key, name])["error"]
+    assert "not kept any more" in by_a_look(["guess", "temperature"])["error"]
+    for known in TRIES:
+        assert by_a_look([key, known])["sentence"]
 
 
 # --- One training step unrolled ---------------------------------------------------------------------------------------
