@@ -36,6 +36,7 @@ ORDER = [
     "unrolled",
     "reader",
     "generation",
+    "experiments",
     "writing",
     "inspection",
     "embeddings",

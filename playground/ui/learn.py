@@ -8,13 +8,15 @@ import gradio as gr
 from playground.checkpoint import Checkpoint
 from playground.course import SECTIONS
 from playground.errors import BadInput
+from playground.experiments import EXPERIMENTS
 from playground.tries import TRIES
-from playground.ui import ablation, closer, embeddings
+from playground.ui import ablation, closer, embeddings, experiments
 from playground.ui.attention import grid_functions
 from playground.ui.components.attention_map import AVERAGE, attention_map
 from playground.ui.components.code_lines import code_lines, pack_listing
 from playground.ui.components.course import course_words
 from playground.ui.components.embedding_map import embedding_map
+from playground.ui.components.experiment_view import experiment_view, pack_experiments
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.components.for_class import for_class
 from playground.ui.components.go_on import go_on
@@ -67,6 +69,9 @@ def build(site: Site) -> Tab:
             logit_lens_table(closely["lens"], closely["lens_figure"], **_of("layer", "head")),
         ]
         unrolled = unrolled_step(_step(site), elem_id="unrolled", elem_classes=["course-part", "of-training"])
+        broken = experiment_view(
+            **experiments.functions(site), elem_id="experiments", elem_classes=["course-part", "of-training"]
+        )
         code = code_lines(_lines_of(site, inspections), elem_id="course-code")
         asked = question(_answer(site, inspections), elem_id="course-question")
         go_on(elem_id="course-go-on")
@@ -97,9 +102,14 @@ def build(site: Site) -> Tab:
         fitting = fitting_prompt(checkpoint, sentence, longest=SENTENCE)
         step = {"visitor": key, "version": workspace.in_use[1]}
         step |= pack_choices(checkpoint, suggest_lines(workspace, checkpoint))
-        return [unless_same(fitting, sentence), *looked_at(workspace, checkpoint, key, fitting), step]
+        return [
+            unless_same(fitting, sentence),
+            *looked_at(workspace, checkpoint, key, fitting),
+            step,
+            pack_experiments(key, EXPERIMENTS),
+        ]
 
-    return Tab([site.visitor, sentence], [sentence, *shown, unrolled], show, asked={"sentence": sentence})
+    return Tab([site.visitor, sentence], [sentence, *shown, unrolled, broken], show, asked={"sentence": sentence})
 
 
 def _of(*slugs: str) -> dict:
