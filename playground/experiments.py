@@ -30,7 +30,7 @@ TEXT_CHARS = 160_000  # of a built-in corpus; the last tenth is held out
 N_SUBWORDS = 512
 SAMPLE_CHARS = 160
 MODEL = ModelConfig(block_size=32, n_layer=2, n_head=4, n_embd=64)
-TRAIN = TrainConfig(max_iters=120, batch_size=16, learning_rate=0.06, warmup_iters=5)
+TRAIN = TrainConfig(max_iters=100, batch_size=16, learning_rate=0.06, warmup_iters=5)
 
 # ---- What an experiment is -------------------------------------------------------------------------------------------
 

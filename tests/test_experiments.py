@@ -79,11 +79,11 @@ WORSE = {
     "no_mask": 0.4,
     "no_positions": 0.15,
     "one_head": 0.04,
-    "high_rate": 0.8,
+    "high_rate": 0.7,
     "no_residual": 0.5,
-    "no_norm": 0.2,
-    "tiny_context": 0.08,
-    "characters": 0.3,
+    "no_norm": 0.35,
+    "tiny_context": 0.07,
+    "characters": 0.35,
 }
 
 
@@ -104,10 +104,12 @@ def test_the_notices_say_what_is_seen(seed):
     assert broken.figures[0] < 0.1 * whole.figures[0]  # collapses, by the figure that does not decide
     whole, broken = results(ran("characters", seed))
     assert broken.figures[0] < whole.figures[0]  # lower per token
+    _, corpus = material("stories", "bpe")
+    assert corpus.val_chars > 2 * len(corpus.val)
     first, *curve = losses(ran("high_rate", seed), 1)
     assert max(curve) > 10 * first and curve[-1] < 0.1 * max(curve)
     first, *curve = losses(ran("no_norm", seed), 1)
-    assert max(curve) > 10 * first > 3 * max(losses(ran("no_norm", seed), 0))
+    assert max(curve) > 3 * first and max(losses(ran("no_norm", seed), 0)) < 1.5 * first
     tokenizer, corpus = material("stories", "char")
     references = reference_losses(corpus, tokenizer.vocab_size)
     assert results(ran("no_residual", seed))[1].figures[0] > references.unigram - 0.1  # little but frequencies
@@ -331,6 +333,15 @@ def test_a_loss_that_is_not_finite_ends_its_twin_and_not_the_other(monkeypatch):
     assert [1, 2, None] in sent["steps"] and sent["results"][1] == {"twin": 1, "figures": [None], "sample": ""}
 
 
+def test_a_loss_that_is_not_finite_moves_nothing(monkeypatch):
+    learner, _ = learners(shortened(EXPERIMENTS["no_mask"]))
+    before = {name: weight.clone() for name, weight in learner.model.named_parameters()}
+    loss = GPT.loss
+    monkeypatch.setattr(GPT, "loss", lambda model, x, y: loss(model, x, y) * math.inf)
+    assert learner.step() == math.inf and learner.lost
+    assert all(torch.equal(weight, before[name]) for name, weight in learner.model.named_parameters())
+
+
 # --- For the page -----------------------------------------------------------------------------------------------------
 
 
@@ -397,5 +408,5 @@ def test_no_card_tells_what_will_come_out():
 def test_the_setting_is_that_of_the_first_twin():
     assert setting(EXPERIMENTS["no_residual"]) == (
         "“Small stories”, 160,000 characters of it. 4 layers, 4 heads, 32 numbers a token, a context of 32 tokens. "
-        "120 steps of 16 × 32 tokens, learning rate 0.06."
+        "100 steps of 16 × 32 tokens, learning rate 0.06."
     )
