@@ -209,10 +209,11 @@ EXPERIMENTS = {
         "The norms bring every vector back to one scale before it is worked on. Both twins learn with long steps, at "
         f"a rate of {FAST.learning_rate}. What happens to the one whose vectors can become as long as they like?",
         (Twin("with norms", train=FAST), Twin("without", train=FAST, change=without_norms)),
-        "The loss without norms leaps up: a step makes some weights larger, so the vectors get longer, so the "
-        "gradients get larger, and the logits shoot far beyond what is sensible. The norms break this chain, and the "
-        "same steps do no harm. At a third of this rate a model as small as this learns about as well without them. "
-        "What norms give is room: for higher rates, and for more layers.",
+        "The loss without norms leaps up. Every part multiplies what comes in by its weights, and the SwiGLU in the "
+        "MLP multiplies two such products by each other: when long steps make the weights a little larger, the "
+        "vectors can become much longer, and the logits shoot far beyond what is sensible. The norms break this "
+        "chain, and the same steps do no harm. At a third of this rate a model as small as this learns about as well "
+        "without them. What norms give is room: for higher rates, and for more layers.",
         (LOSS,),
     ),
     "tiny_context": Experiment(

@@ -150,7 +150,7 @@ function lost({ about, curves }) {
 }
 
 function sampleNode({ twins, prompt }, { twin, sample }) {
-  const [node, title, text] = [make("section"), make("h5", "", ` ${twins[twin]} writes`), make("p", "ev-sample look-text")];
+  const [node, title, text] = [make("section"), make("h5", "", ` Sample, ${twins[twin]}`), make("p", "ev-sample look-text")];
   title.prepend(swatch(twin));
   text.append(make("b", "", prompt), sample || "nothing: it has no numbers to choose by");
   text.dir = "auto";
@@ -189,7 +189,7 @@ function layOut(nSteps, curves, width, height) {
   const [low, high] = [Math.min(first, ...losses), Math.max(first, ...losses)];
   const log = high > LEAP * first;
   const edges = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
-  const range = log ? [Math.max(low, LOWEST) * 0.9, high * 1.1] : roundRange(0, high, false);
+  const range = log ? [Math.max(low, LOWEST) * 0.9, high * 1.1] : roundRange(low < high / 2 ? 0 : low, high, false);
   const x = scale([1, nSteps], [edges.left, edges.right]);
   const y = scale(range, [edges.bottom, edges.top], log);
   return { ...edges, steps: [1, nSteps], losses: range, log, lowest: range[0], x, y };
