@@ -69,11 +69,11 @@ def build(site: Site) -> Tab:
             logit_lens_table(closely["lens"], closely["lens_figure"], **_of("layer", "head")),
         ]
         unrolled = unrolled_step(_step(site), elem_id="unrolled", elem_classes=["course-part", "of-training"])
-        broken = experiment_view(
-            **experiments.functions(site), elem_id="experiments", elem_classes=["course-part", "of-training"]
-        )
         code = code_lines(_lines_of(site, inspections), elem_id="course-code")
         asked = question(_answer(site, inspections), elem_id="course-question")
+        broken = experiment_view(
+            **experiments.functions(site), elem_id="experiments", elem_classes=["course-experiments", "of-training"]
+        )
         go_on(elem_id="course-go-on")
     for_class(elem_id="for-class")
     _, mask, stages, *_ = looking

@@ -15,6 +15,7 @@ LONG = 120_000  # ms for two twins on a busy machine
 
 def card_of(visitor, name: str) -> Locator:
     visitor.open("Learn")
+    visitor.own("course-words").get_by_role("button", name="Training and evaluation").click()
     return visitor.own("experiments").locator(f".ev-card[data-name={name}]")
 
 
