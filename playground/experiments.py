@@ -223,7 +223,7 @@ EXPERIMENTS = {
         "At first both fall alike: which letters are frequent, and which follow each other, can be learned from the "
         "last few. Then the curves part. Whoever sees 4 characters cannot know how a longer word began, let alone "
         "the sentence, however long it trains: what is not in the context does not exist for the model. Both were "
-        "measured on the very same characters.",
+        "measured on the very same characters. After so few steps the samples hardly show it yet; the loss does.",
         (LOSS,),
     ),
     "characters": Experiment(
