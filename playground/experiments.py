@@ -344,8 +344,9 @@ def new_model(config: ModelConfig, seed: int) -> GPT:
 
 @torch.no_grad()
 def begin_alike(whole: GPT, broken: GPT) -> None:
-    """Gives the second model the weights of the first wherever it has the same; only tables of tokens differ in "
-    "size."""
+    """Gives the second model the weights of the first wherever it has the same; only tables of tokens differ in
+    size.
+    """
     weights = dict(whole.named_parameters())
     for name, weight in broken.named_parameters():
         if weight.shape == weights[name].shape:

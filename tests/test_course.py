@@ -3,6 +3,8 @@
 import pytest
 
 from playground.course import GLOSSARY, SECTIONS, pieces
+from playground.experiments import EXPERIMENTS
+from playground.tries import TRIES
 
 
 def test_the_ten_ideas_each_have_paragraphs_and_a_question_that_something_answers():
@@ -11,6 +13,11 @@ def test_the_ten_ideas_each_have_paragraphs_and_a_question_that_something_answer
         assert 2 <= len(section.paragraphs) <= 3
         assert section.question.endswith("?")
         assert section.experiments
+
+
+def test_everything_that_answers_a_question_is_asked_for_once():
+    names = [name for section in SECTIONS for name in section.experiments]
+    assert sorted(names) == sorted([*EXPERIMENTS, *TRIES])
 
 
 def test_every_term_is_explained_and_every_explanation_is_used():

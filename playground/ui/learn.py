@@ -8,7 +8,6 @@ import gradio as gr
 from playground.checkpoint import Checkpoint
 from playground.course import SECTIONS
 from playground.errors import BadInput
-from playground.experiments import EXPERIMENTS
 from playground.tries import TRIES
 from playground.ui import ablation, closer, embeddings, experiments
 from playground.ui.attention import grid_functions
@@ -71,9 +70,7 @@ def build(site: Site) -> Tab:
         unrolled = unrolled_step(_step(site), elem_id="unrolled", elem_classes=["course-part", "of-training"])
         code = code_lines(_lines_of(site, inspections), elem_id="course-code")
         asked = question(_answer(site, inspections), elem_id="course-question")
-        broken = experiment_view(
-            **experiments.functions(site), elem_id="experiments", elem_classes=["course-experiments", "of-training"]
-        )
+        broken = experiment_view(**experiments.functions(site), elem_id="experiments")
         go_on(elem_id="course-go-on")
     for_class(elem_id="for-class")
     _, mask, stages, *_ = looking
@@ -106,7 +103,7 @@ def build(site: Site) -> Tab:
             unless_same(fitting, sentence),
             *looked_at(workspace, checkpoint, key, fitting),
             step,
-            pack_experiments(key, EXPERIMENTS),
+            pack_experiments(key),
         ]
 
     return Tab([site.visitor, sentence], [sentence, *shown, unrolled, broken], show, asked={"sentence": sentence})

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 from test_reliability import ASK
 
+from playground.course import SECTIONS
 from playground.experiments import EXPERIMENTS, Result, run
 
 pytestmark = pytest.mark.browser
@@ -15,7 +16,8 @@ LONG = 120_000  # ms for two twins on a busy machine
 
 def card_of(visitor, name: str) -> Locator:
     visitor.open("Learn")
-    visitor.own("course-words").get_by_role("button", name="Training and evaluation").click()
+    section = next(section for section in SECTIONS if name in section.experiments)
+    visitor.own("course-words").locator(f".co-way [data-slug={section.slug}]").click()
     return visitor.own("experiments").locator(f".ev-card[data-name={name}]")
 
 
@@ -64,6 +66,7 @@ def test_curves_grow_and_then_the_page_says_what_to_notice(visitor):
         assert shown == pytest.approx([result.figures[i] for result in results], rel=1e-3, abs=1e-3)
     for text, result in zip(card.locator(".ev-sample").all(), results, strict=True):
         assert text.text_content() == experiment.prompt + result.sample
+    expect(visitor.own("course-words").locator(".co-progress")).to_contain_text("1 of their questions answered")
     again = card.get_by_role("button", name="Run again with another seed")
     expect(again).to_be_focused()
     again.click()
@@ -86,7 +89,7 @@ def test_stop_ends_it_without_a_verdict(visitor):
 
 
 def test_a_new_one_replaces_the_old(visitor):
-    first, second = card_of(visitor, "no_mask"), card_of(visitor, "no_norm")
+    first, second = card_of(visitor, "no_residual"), card_of(visitor, "no_norm")
     first.get_by_role("button", name="Run both").click()
     visitor.until(lambda: n_points(first) > 0, "the first steps are there")
     second.get_by_role("button", name="Run both").click()

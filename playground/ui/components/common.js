@@ -6,7 +6,7 @@ const STEP_SHOWN = "playground-step"; // {run, step}: of a head's life; null is 
 const RUNS_SOUGHT = "playground-runs"; // of the loss chart: show all runs side by side
 const SECTION_SHOWN = "playground-section"; // of the course: another section is shown
 const SECTION_SOUGHT = "playground-go-on"; // show the next one
-const QUESTION_ANSWERED = "playground-answered"; // that of the section which is shown
+const QUESTION_ANSWERED = "playground-answered"; // {section}: that of one
 const HEAD_CHOSEN = "playground-head"; // {layer, head}: look at this one
 
 // What the address of the page asks for, so that a link shows what its sender saw; "" for what it does not name.

@@ -67,9 +67,9 @@ function goOn() {
   sections[at].querySelector("h3").focus({ preventScroll: true });
 }
 
-function takeAnswer() {
+function takeAnswer({ detail }) {
   if (!element.isConnected) return document.removeEventListener(QUESTION_ANSWERED, takeAnswer);
-  keep("answered", slugs[at]);
+  keep("answered", detail.section);
 }
 
 // ---- What a term means ----

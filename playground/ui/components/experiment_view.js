@@ -6,16 +6,16 @@ const LOWEST = 1e-3; // nats, on that scale
 
 const find = (selector) => element.querySelector(selector);
 const cards = new Map(); // name -> card
+let slug = ""; // of the section that is shown
 
 // ---- Cards ----
 
-// Another model in use brings the same experiments again: what was run stays.
+// Those of the section that is shown. Another model in use brings the same experiments again: what was run stays.
 function show() {
-  const wanted = props.value?.experiments ?? [];
-  find(".ev-cards").replaceChildren(...wanted.map((about) => {
-    if (!cards.has(about.name)) cards.set(about.name, makeCard(about));
-    return cards.get(about.name).node;
-  }));
+  for (const about of props.value?.experiments ?? []) if (!cards.has(about.name)) cards.set(about.name, makeCard(about));
+  const shown = [...cards.values()].filter(({ about }) => about.section === slug);
+  find(".ev-cards").replaceChildren(...shown.map((card) => card.node));
+  find(".ev").hidden = !shown.length;
 }
 
 function makeCard(about) {
@@ -132,6 +132,7 @@ function conclude(card, { measures, notice }) {
   setState(card, "done", [`Seed ${card.seed}.`, ...lost(card)].join(" "));
   card.node.dataset.figures = JSON.stringify(figures);
   draw(card);
+  document.dispatchEvent(new CustomEvent(QUESTION_ANSWERED, { detail: { section: card.about.section } }));
 }
 
 function heading(text, scope) {
@@ -197,4 +198,7 @@ function layOut(nSteps, curves, width, height) {
 
 onTheme(() => cards.forEach(draw));
 watch("value", show);
-show();
+whileSection((shown) => {
+  slug = shown;
+  show();
+});

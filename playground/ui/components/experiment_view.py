@@ -1,16 +1,16 @@
 """Experiments that break a model: a card each, where two twins learn side by side when its button is pressed."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import gradio as gr
 
+from playground.course import SECTIONS
 from playground.experiments import EXPERIMENTS, Experiment, Result, Step, setting
 from playground.ui.components.base import component
 
 TEMPLATE = """
 <section class="look ev" aria-label="Experiments that break a model">
-  <h3 class="ev-heading">Break it</h3>
   <p>Two small models learn side by side for some seconds, alike in all but one thing. Guess first, then run both.</p>
   <div class="ev-cards"></div>
 </section>
@@ -40,7 +40,7 @@ TEMPLATE = """
 
 
 def experiment_view(begin: Callable, more: Callable, stop: Callable, **kwargs) -> gr.HTML:
-    """The component. Its value is `pack_experiments(…)`, or None.
+    """The component, for a course. Its value is `pack_experiments(…)`, or None; shown are those of the present section.
 
     A click asks `begin([visitor, name, seed])` for `{"id"}`, then `more([visitor, id])` for `pack_events(…)` until both
     results are there; `stop([visitor, id])` ends it before. Each may answer `{"error": sentence}`.
@@ -48,13 +48,15 @@ def experiment_view(begin: Callable, more: Callable, stop: Callable, **kwargs) -
     return component("experiment_view", TEMPLATE, "look", "plot", server_functions=[begin, more, stop], **kwargs)
 
 
-def pack_experiments(visitor: str, names: Iterable[str]) -> dict:
+def pack_experiments(visitor: str) -> dict:
     """What stands on the cards before anything is run: no word of what will come out."""
-    return {"visitor": visitor, "experiments": [_pack_card(name, EXPERIMENTS[name]) for name in names]}
+    asked = [(section.slug, name) for section in SECTIONS for name in section.experiments if name in EXPERIMENTS]
+    return {"visitor": visitor, "experiments": [_pack_card(slug, name, EXPERIMENTS[name]) for slug, name in asked]}
 
 
-def _pack_card(name: str, experiment: Experiment) -> dict:
+def _pack_card(slug: str, name: str, experiment: Experiment) -> dict:
     return {
+        "section": slug,
         "name": name,
         "title": experiment.title,
         "question": experiment.question,

@@ -11,7 +11,7 @@ function clear() {
 
 async function answerBy(name) {
   clear();
-  const request = requests;
+  const [request, section] = [requests, element.closest(".course").dataset.section];
   const answer = await ask(() => server.by_a_look([props.value.id, name]));
   if (request !== requests) return;
   find(".look-note").textContent = answer.error ?? "";
@@ -20,7 +20,7 @@ async function answerBy(name) {
   if (answer.error) return;
   find(".qu-columns").replaceChildren(...answer.columns.map((column) => table(column, answer.measure)));
   find(".qu-sentence").textContent = answer.sentence;
-  document.dispatchEvent(new CustomEvent(QUESTION_ANSWERED));
+  document.dispatchEvent(new CustomEvent(QUESTION_ANSWERED, { detail: { section } }));
 }
 
 function table({ title, rows }, measure) {
