@@ -38,7 +38,7 @@ def matmul_dtype() -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def loss(model: GPT, idx: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+def fused_loss(model: GPT, idx: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
     """`model.loss(idx, targets)`, with matrices multiplied in `dtype`."""
     x = model.dropout(model.wpe(model.wte(idx)))  # (B, T, C)
     weights = [*model.h.parameters(), *model.ln_f.parameters(), *model.lm_head.parameters()]
@@ -86,7 +86,7 @@ def attend(block: Block, x: Tensor, T: int, dtype: torch.dtype, learned: Learned
     x, back_norm = norm(block.ln_1, x, dtype, learned)
     qkv, back_qkv = linear(attn.c_attn, x, learned)  # (N, 3C)
     heads = _by_head(qkv, T, attn.n_head)  # (3, B, nh, T, hs)
-    qk, back_look = look(attn, heads[:2], learned)
+    qk, back_look = queries_and_keys(attn, heads[:2], learned)
     y, back_gather = gather(*qk, heads[2], attn.mask[:T, :T], attn.attn_dropout)  # (B, nh, T, hs)
     y, back_proj = linear(attn.c_proj, y.transpose(1, 2).reshape(-1, C), learned)
     y, back_dropout = dropout(attn.resid_dropout, y)
@@ -106,7 +106,7 @@ def _by_head(qkv: Tensor, T: int, n_head: int) -> Tensor:
     return qkv.view(-1, T, 3, n_head, qkv.size(1) // (3 * n_head)).permute(2, 0, 3, 1, 4)
 
 
-def look(attn: CausalSelfAttention, qk: Tensor, learned: Learned) -> tuple[Tensor, Back]:
+def queries_and_keys(attn: CausalSelfAttention, qk: Tensor, learned: Learned) -> tuple[Tensor, Back]:
     """Queries and keys (2, B, nh, T, hs), normalised and turned by their position: both at once."""
     if isinstance(attn.q_norm, nn.Identity) and not attn.rotary:
         return qk, _unchanged

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from playground import fused
 from playground.checkpoint import Beginning, Checkpoint, Provenance, TrainStep, clean_name
 from playground.config import ModelConfig, Recipe, TrainConfig, quote, step_flops
 from playground.corpus import Corpus, Text, check_length, get_batch, reference_losses, split
 from playground.errors import BadInput
 from playground.files import write_tensors
+from playground.fused import fused_loss, matmul_dtype
 from playground.heads import PERIOD
 from playground.life import LIFE, MAX_FORESEEN, Life, begin_life, look, snapshot_steps
 from playground.model import GPT, Dropout
@@ -74,7 +74,7 @@ def training_dtype(device: torch.device) -> torch.dtype:
     """What a device multiplies matrices fastest in, as it says itself: never worse for training than bfloat16."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return fused.matmul_dtype() if device.type == "cpu" else torch.float32
+    return matmul_dtype() if device.type == "cpu" else torch.float32
 
 
 def get_lr(step: int, config: TrainConfig) -> float:
@@ -106,7 +106,7 @@ def estimate_tokens(with_first: bool) -> int:
 def batch_loss(model: GPT, x: Tensor, y: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Mean cross-entropy of the model on a batch, with matrices multiplied in `dtype`, as this device does it best."""
     if x.device.type == "cpu":
-        return fused.loss(model, x, y, dtype)
+        return fused_loss(model, x, y, dtype)
     with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
         return model.loss(x, y)
 

@@ -218,7 +218,7 @@ def activation_bytes(model: GPT, idx: torch.Tensor) -> int:
     """What a forward pass keeps for the backward pass: all memory that was not there before, autograd's included."""
     before, kept = storages(), []
     with saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
-        loss = fused.loss(model, idx, idx, torch.bfloat16)
+        loss = fused.fused_loss(model, idx, idx, torch.bfloat16)
     assert loss.requires_grad and kept
     after = storages()
     return sum(n_bytes for place, n_bytes in after.items() if place not in before)

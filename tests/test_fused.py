@@ -48,7 +48,7 @@ def learned(model: GPT, loss: torch.Tensor) -> dict[str, torch.Tensor]:
 def assert_same_as_the_model(config: ModelConfig, B: int = 3, T: int = 8) -> None:
     x, y = random_batch(config, B, T)
     ours, plain = random_model(config), random_model(config)
-    loss, plain_loss = fused.loss(ours, x, y, torch.float32), plain.loss(x, y)
+    loss, plain_loss = fused.fused_loss(ours, x, y, torch.float32), plain.loss(x, y)
     assert loss.item() == pytest.approx(plain_loss.item(), rel=1e-5)
     gradients = learned(ours, loss)
     for name, gradient in learned(plain, plain_loss).items():
@@ -83,7 +83,7 @@ def test_dropout_draws_what_the_models_draws(config):
     """So a run can go on with the other: after the loss both generators stand at the same place."""
     x, y = random_batch(config)
     ours, plain = random_model(config), random_model(config)
-    fused.loss(ours, x, y, torch.float32)
+    fused.fused_loss(ours, x, y, torch.float32)
     plain.loss(x, y)
     assert torch.equal(ours.dropout.generator.get_state(), plain.dropout.generator.get_state())
     assert ours.loss(x, y).item() != plain.eval().loss(x, y).item()  # and there was something to draw
@@ -93,14 +93,14 @@ def test_in_evaluation_nothing_is_dropped():
     config = replace(COMBINATIONS[0], dropout=0.5)
     x, y = random_batch(config)
     with torch.inference_mode():
-        evaluated = fused.loss(random_model(config).eval(), x, y, torch.float32)
+        evaluated = fused.fused_loss(random_model(config).eval(), x, y, torch.float32)
         plain = random_model(replace(config, dropout=0.0)).loss(x, y)
     assert evaluated.item() == pytest.approx(plain.item(), rel=1e-5)
 
 
 def test_a_loss_is_differentiated_only_once():
     model = random_model(COMBINATIONS[0])
-    loss = fused.loss(model, *random_batch(COMBINATIONS[0]), torch.float32)
+    loss = fused.fused_loss(model, *random_batch(COMBINATIONS[0]), torch.float32)
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="only once"):
         loss.backward()
@@ -120,7 +120,7 @@ def test_gradients_are_taken_over_without_a_copy(monkeypatch):
         return y, back_and_keep
 
     monkeypatch.setattr(fused, "linear", watched)
-    fused.loss(model, *random_batch(COMBINATIONS[0]), torch.float32).backward()
+    fused.fused_loss(model, *random_batch(COMBINATIONS[0]), torch.float32).backward()
     assert len(kept) == 4 * COMBINATIONS[0].n_layer + 1
     assert all(weight.grad.data_ptr() == place for weight, place in kept.items())
 
@@ -251,7 +251,7 @@ def test_bfloat16_says_nearly_the_same(config):
     x, y = random_batch(config, B=16)
     exact, rounded = random_model(config), random_model(config)
     exact_loss, rounded_loss = (
-        fused.loss(model, x, y, dtype) for model, dtype in ((exact, torch.float32), (rounded, torch.bfloat16))
+        fused.fused_loss(model, x, y, dtype) for model, dtype in ((exact, torch.float32), (rounded, torch.bfloat16))
     )
     assert rounded_loss.dtype == torch.float32
     assert rounded_loss.item() == pytest.approx(exact_loss.item(), rel=0.002)
@@ -273,7 +273,7 @@ def test_bfloat16_leaves_the_weights_and_the_residual_stream_as_they_are():
     x, y = random_batch(config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "norm", lambda module, x, *rest: seen.append(x) or norm(module, x, *rest))
-        fused.loss(model, x, y, torch.bfloat16)
+        fused.fused_loss(model, x, y, torch.bfloat16)
     assert len(seen) == 2 * config.n_layer + 1
     assert all(torch.equal(stream, model.wte.weight[x.flatten()]) for stream in seen)
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
