@@ -43,7 +43,7 @@ def attention_figure(inspection: Inspection, layer: int | None, head: int | None
     picture = _draw_weights(axes, np.ma.array(weights, mask=~causal_mask(len(labels)).numpy()), labels)
     figure.colorbar(picture, ax=axes, shrink=0.7, label="attention weight")
     axes.set(xlabel="key (attended to)", ylabel="query (attends from)")
-    _title(axes, f"Attention, {_heads(layer, head)}\n{caption}")
+    _title(axes, f"Attention, {_head_name(layer, head)}\n{caption}")
     return figure
 
 
@@ -61,7 +61,7 @@ def mask_figure(
     }
     for axes, (what, weights) in zip(figure.subplots(1, 2), parts.items(), strict=True):
         picture = _draw_weights(axes, weights, labels)
-        _title(axes, f"{_heads(layer, head)}, {what}".capitalize())
+        _title(axes, f"{_head_name(layer, head)}, {what}".capitalize())
     figure.colorbar(picture, ax=figure.axes, shrink=0.7, label="attention weight")
     figure.suptitle(caption, fontsize=9, parse_math=False)
     return figure
@@ -156,7 +156,7 @@ def scores_figure(life: Life, score: str, layer: int, head: int, caption: str) -
     axes.axhline(EVEN if score == "uniform" else CLEAR, ls="--", lw=0.8, color="0.5")
     axes.set_xscale("symlog", linthresh=1)  # a run's first step is 0
     axes.set(xlabel="step", ylabel=f"{score} score", ylim=(0, 1.02), xlim=(0, max(1, life.steps[-1])))
-    _title(axes, f"{_heads(layer, head).capitalize()}, among all heads\n{caption}")
+    _title(axes, f"{_head_name(layer, head).capitalize()}, among all heads\n{caption}")
     return figure
 
 
@@ -396,7 +396,7 @@ def _labels(inspection: Inspection) -> list[str]:
     return [visible(token.text) for token in inspection.tokens]
 
 
-def _heads(layer: int | None, head: int | None) -> str:
+def _head_name(layer: int | None, head: int | None) -> str:
     if layer is None:
         return "average over all heads"
     if head is None:

@@ -61,6 +61,9 @@ class FirstText:
     val: Tensor  # (M,) int64, its validation part in the tokens of the start
 
 
+# --- Where, and how fast ----------------------------------------------------------------------------------------------
+
+
 def pick_device(wanted: str = "auto") -> torch.device:
     """The device of this name; "auto" is the fastest that is here. Raises `BadInput` for one that is not."""
     known = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -101,6 +104,9 @@ def estimate_tokens(with_first: bool) -> int:
     With a first text they are shared between the two, so that fine-tuning can look as often for the same time.
     """
     return ESTIMATE_TOKENS // (2 if with_first else 1)
+
+
+# --- The loss ---------------------------------------------------------------------------------------------------------
 
 
 def batch_loss(model: GPT, x: Tensor, y: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -163,6 +169,9 @@ def _windows(ids: Tensor, block_size: int, max_tokens: int | None) -> list[tuple
 def _total_loss(model: GPT, batches: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> float:
     device = next(model.parameters()).device
     return sum(batch_loss(model, x.to(device), y.to(device), dtype).item() * x.numel() for x, y in batches)
+
+
+# --- A run ------------------------------------------------------------------------------------------------------------
 
 
 class Trainer:
@@ -457,6 +466,9 @@ def _learn(loss: nn.Module, x: Tensor, y: Tensor, share: float) -> Tensor:
     return part.detach()
 
 
+# --- From a text and a recipe to a run --------------------------------------------------------------------------------
+
+
 def planned_model(text: Text, recipe: Recipe, start: Checkpoint | None = None) -> ModelConfig:
     """The model that a run will train; words and subwords are taken to become as many as the recipe asks for.
 
@@ -525,6 +537,9 @@ def passage_ids(tokenizer: Tokenizer, val: Tensor, block_size: int) -> list[int]
     lines = (i for i, pair in enumerate(pairwise(texts), 1) if pair[0].endswith("\n") and pair[1].strip())
     start = next(lines, 0)
     return val[start : start + n].tolist()
+
+
+# --- To its end, and how long that takes ------------------------------------------------------------------------------
 
 
 def train(trainer: Trainer, target_val_loss: float | None = None) -> Iterator[TrainStep]:

@@ -55,6 +55,8 @@ ORDER = [
     "runs",
     "comparison",
     "workspaces",
+    "excerpt",
+    "notebook",
     "figures",
     "ui",
 ]
