@@ -8,6 +8,7 @@ alone, as Python's own literals.
 import base64
 import json
 import math
+import re
 import textwrap
 import zlib
 from collections.abc import Iterator, Sequence
@@ -397,11 +398,9 @@ def _text_cell(learned: Provenance, text: Text | None) -> dict:
 
 
 def _quoted(text: str) -> str:
-    """A text as a literal that reads like the text."""
-    escaped = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"').replace("\r", "\\r")
-    if escaped.endswith('"'):
-        escaped = f'{escaped[:-1]}\\"'
-    return f'"""\\\n{escaped}"""'
+    """A text as a literal that reads like the text. It begins a line, or Jupyter would take a ">>>" out of it."""
+    escaped = re.sub('"(?="|\\Z)', '\\\\"', text.replace("\\", "\\\\")).replace("\r", "\\r")
+    return f'(\n"""\\\n{escaped}"""\n)'
 
 
 # ---- Cells -----------------------------------------------------------------------------------------------------------
