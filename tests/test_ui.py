@@ -324,7 +324,7 @@ def test_a_host_can_switch_the_hub_off(hub_mb, tmp_path, tiny_checkpoint):
 
 
 def test_a_file_name_for_a_download_is_harmless():
-    assert checkpoints._file_name("../a <b>x</b>: y.txt") == "..-a-b-x-b-y.txt"
+    assert checkpoints.file_name("../a <b>x</b>: y.txt") == "..-a-b-x-b-y.txt"
 
 
 # --- The loss curve, however long the run ---------------------------------------------------------------------------

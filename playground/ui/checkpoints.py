@@ -89,7 +89,7 @@ def build(site: Site) -> Tab:
 
     @tell
     def describe(key, name):
-        return [_describe(site.workspace(key).listed(name)), [key, name]]
+        return [describe(site.workspace(key).listed(name)), [key, name]]
 
     chosen.input(describe, [site.visitor, chosen], [about, download], queue=False, **QUIET)
     changes = [
@@ -106,7 +106,7 @@ def build(site: Site) -> Tab:
     def show(workspace: Workspace, checkpoint: Checkpoint, key):
         choices = [(f"{name} (in use)" if name == checkpoint.name else name, name) for name in workspace.names]
         listed = gr.update(choices=choices, value=checkpoint.name)
-        return [listed, _describe(checkpoint), [key, checkpoint.name]]
+        return [listed, describe(checkpoint), [key, checkpoint.name]]
 
     return Tab([site.visitor], [chosen, about, download], show, changes)
 
@@ -133,7 +133,8 @@ def _loss(checkpoint: Checkpoint) -> str:
     return f"about {estimate:.2f}" if estimate is not None else "not measured"
 
 
-def _describe(checkpoint: Checkpoint) -> dict:
+def describe(checkpoint: Checkpoint) -> dict:
+    """All that can be told of a model in a few lines."""
     config, train = checkpoint.config, checkpoint.train_config
     norm = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}[config.norm]
     activation = {"gelu": "GELU", "relu2": "squared ReLU", "swiglu": "SwiGLU"}[config.activation]
@@ -183,14 +184,15 @@ def _checkpoint_file(site: Site):
         if size > upload_mb:  # it could not come back, and browsers fail at some twice that
             limit = f"at most {upload_mb} MB can be downloaded here"
             raise BadInput(f"This checkpoint has {size:,.0f} MB, and {limit}: ask the host of this page for more.")
-        return pack_file(f"{_file_name(checkpoint.name)}.safetensors", to_bytes(checkpoint))
+        return pack_file(f"{file_name(checkpoint.name)}.safetensors", to_bytes(checkpoint))
 
     return file
 
 
-def _file_name(name: str) -> str:
-    """
-    >>> _file_name("Poems: <b>1</b>.txt")
+def file_name(name: str) -> str:
+    """A model's name as that of a file may be, without its ending.
+
+    >>> file_name("Poems: <b>1</b>.txt")
     'Poems-b-1-b-.txt'
     """
     kept = "".join(c if c.isalnum() or c in "._" else "-" for c in name)
