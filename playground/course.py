@@ -41,9 +41,9 @@ SECTIONS = (
             "put it at the end of the text, and ask anew.",
             "A [[transformer]] is a function with many numbers inside, its [[weights]]. Tokens go in as ids, pass "
             "through a stack of layers that are all built alike, and come out as one score for every token of the "
-            "[[vocabulary]], at every place of the text. Sections 2 to 9 go the whole way, part by part; section 10 says "
-            "where the weights come from. It is a decoder-only transformer: what it says at a place depends on what "
-            "stands before, never on what comes after.",
+            "[[vocabulary]], at every place of the text. Sections 2 to 9 go the whole way, part by part; section 10 "
+            "says where the weights come from. It is a decoder-only transformer: what it says at a place depends on "
+            "what stands before, never on what comes after.",
             "All that you see is computed by the model in use, for the sentence above. Change the sentence, or train a "
             "model of your own and come back: the numbers change, the code stays.",
         ),

@@ -89,7 +89,7 @@ def build(site: Site) -> Tab:
 
     @tell
     def describe(key, name):
-        return [describe(site.workspace(key).listed(name)), [key, name]]
+        return [describe_fully(site.workspace(key).listed(name)), [key, name]]
 
     chosen.input(describe, [site.visitor, chosen], [about, download], queue=False, **QUIET)
     changes = [
@@ -106,7 +106,7 @@ def build(site: Site) -> Tab:
     def show(workspace: Workspace, checkpoint: Checkpoint, key):
         choices = [(f"{name} (in use)" if name == checkpoint.name else name, name) for name in workspace.names]
         listed = gr.update(choices=choices, value=checkpoint.name)
-        return [listed, describe(checkpoint), [key, checkpoint.name]]
+        return [listed, describe_fully(checkpoint), [key, checkpoint.name]]
 
     return Tab([site.visitor], [chosen, about, download], show, changes)
 
@@ -133,7 +133,7 @@ def _loss(checkpoint: Checkpoint) -> str:
     return f"about {estimate:.2f}" if estimate is not None else "not measured"
 
 
-def describe(checkpoint: Checkpoint) -> dict:
+def describe_fully(checkpoint: Checkpoint) -> dict:
     """All that can be told of a model in a few lines."""
     config, train = checkpoint.config, checkpoint.train_config
     norm = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}[config.norm]

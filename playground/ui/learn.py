@@ -30,6 +30,7 @@ from playground.ui.generate import bars_figure, distribution_after
 from playground.ui.looks import follow_picks, look_at
 from playground.ui.shown import Inspections
 from playground.ui.site import QUIET, Site, Tab, answer, beginning, fitting_prompt, suggest_prompt, tell, unless_same
+from playground.ui.takehome import take_home, to_take
 from playground.ui.tokenizer import cut_by_each
 from playground.unrolled import encode_line, longest_line, unroll
 from playground.walkthrough import walk
@@ -72,17 +73,19 @@ def build(site: Site) -> Tab:
         asked = question(_answer(site, inspections), elem_id="course-question")
         broken = experiment_view(**experiments.functions(site), elem_id="experiments")
         go_on(elem_id="course-go-on")
+    home = take_home(site)
     for_class(elem_id="for-class")
     _, mask, stages, *_ = looking
     follow_picks(heads, inspections, [code, mask, stages])
     looking += [code, asked]
-    shown = [note, words, cut, bars, *looking]
+    shown = [note, words, cut, bars, *looking, home]
 
     def looked_at(workspace: Workspace, checkpoint: Checkpoint, key: str, sentence: str) -> list:
         look, note = look_at(site, inspections, key, checkpoint, sentence)
         link = {"shipped": look["shipped"], "sentence": look["prompt"]}
         distribution = distribution_after(key, checkpoint, sentence, 1.0, 0, 1.0)
-        return [note, link, cut_by_each(workspace, checkpoint, sentence), distribution, *[look] * len(looking)]
+        seen = [note, link, cut_by_each(workspace, checkpoint, sentence), distribution, *[look] * len(looking)]
+        return [*seen, to_take(key, workspace.in_use[1], sentence)]
 
     @tell
     def look_anew(key, sentence):

@@ -25,7 +25,7 @@ from playground.generation import SAMPLE_TOKENS, Sampling, generate_ids, next_to
 from playground.inspection import Inspection, attention_weights, head_stages, inspect, logit_lens
 from playground.life import begin_life, look
 from playground.tokenizer import visible
-from playground.ui.checkpoints import describe
+from playground.ui.checkpoints import describe_fully
 from playground.ui.components.base import COMMON_JS, HERE
 from playground.ui.components.head_life import TEMPLATE, pack_life
 from playground.ui.components.next_token import ROWS
@@ -174,7 +174,7 @@ def _anchor(term: str) -> str:
 
 
 def _facts(checkpoint: Checkpoint) -> str:
-    pairs = describe(checkpoint)["pairs"]
+    pairs = describe_fully(checkpoint)["pairs"]
     return f"<dl class='facts'>{''.join(f'<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>' for k, v in pairs)}</dl>"
 
 
