@@ -266,18 +266,16 @@ def _training(lesson: Lesson) -> str:
     losses = lesson.figures.loss_figure(
         checkpoint.history, checkpoint.references, checkpoint.title, checkpoint.beginning
     )
-    printed = "".join(
+    picture = _picture(lesson, losses, "The losses of the run, and what models reach that only count.")
+    return picture + _life(checkpoint) + _written(checkpoint)
+
+
+def _written(checkpoint: Checkpoint) -> str:
+    samples = "".join(
         f'<h4>Step {step:,}</h4><pre class="sample">{html.escape(text)}</pre>'
         for step, text in _spread(_samples(checkpoint), PRINTED_SAMPLES)
     )
-    return "".join(
-        [
-            _picture(lesson, losses, "The losses of the run, and what models reach that only count."),
-            _life(checkpoint),
-            "<h3>What it wrote on the way</h3>" if printed else "",
-            printed,
-        ]
-    )
+    return f"<h3>What it wrote on the way</h3>{samples}" if samples else ""
 
 
 def _life(checkpoint: Checkpoint) -> str:
