@@ -21,6 +21,7 @@ from playground.checkpoint import Checkpoint, Provenance
 from playground.config import ModelConfig, Recipe, TrainConfig
 from playground.corpus import Text
 from playground.errors import BadInput
+from playground.generation import write_sample
 from playground.notebook import MAX_READABLE, MAX_TEXT
 from playground.tokenizer import CharTokenizer, GPT2Tokenizer
 from playground.training import make_trainer
@@ -50,7 +51,7 @@ MODERN = Recipe(
 
 def run(text: Text, recipe: Recipe, n_steps: int, rates: dict[int, float]) -> Checkpoint:
     """As a run in the page: stopped after some steps, with learning rates that were chosen before some of them."""
-    trainer = make_trainer(text, recipe, device="cpu")
+    trainer = make_trainer(text, recipe, sampler=write_sample, device="cpu")
     for number in range(1, n_steps + 1):
         if number in rates:
             trainer.set_learning_rate(rates[number])
