@@ -94,12 +94,15 @@ def test_it_runs_to_the_loss_of_the_run(recipe, n_steps, rates, small_text, tmp_
     checkpoint = run(small_text, recipe, n_steps, rates)
     made = nbformat.reads(notebook.to_bytes(notebook.notebook(checkpoint, small_text, PROMPT)).decode(), as_version=4)
     nbformat.validate(made)
-    client = NotebookClient(made, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
-    with client.setup_kernel(env=os.environ | {"OMP_NUM_THREADS": "1", "IPYTHONDIR": str(tmp_path)}):
+    client = NotebookClient(made, timeout=300, iopub_timeout=100, resources={"metadata": {"path": str(tmp_path)}})
+    own = {"OMP_NUM_THREADS": "1", "IPYTHONDIR": str(tmp_path)}
+    env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # which the page sets
+    with client.setup_kernel(env=env | own):
         for index, cell in enumerate(made.cells):
             client.execute_cell(cell, index)
     outputs = [output for cell in made.cells for output in cell.get("outputs", ())]
     said = "".join(output["text"] for output in outputs if output.get("name") == "stdout")
+    assert f"the prompt in {len(checkpoint.tokenizer.encode(PROMPT))} tokens" in said
     figures = dict(line.rsplit(maxsplit=1) for line in said.splitlines()[-3:])
     assert float(figures["validation loss here"]) == pytest.approx(checkpoint.val_loss, abs=1e-3)
     assert float(figures["validation loss on the page"]) == pytest.approx(checkpoint.val_loss, abs=1e-6)

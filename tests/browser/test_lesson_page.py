@@ -51,7 +51,7 @@ def test_the_slider_moves_pictures_score_and_sample(page: Page, checkpoint: Chec
     expect(section).to_have_attribute("data-at", str(last))  # it opens with the model as it is
     section.locator(".hl-head").nth(2).click()
     seen = {}
-    for at in (0, last // 2, last):
+    for at in (0, 1, last // 2, last):  # the second of them at the step of the first sample
         slider.fill(str(at))
         expect(section).to_have_attribute("data-at", str(at))
         step = life.steps[at]
