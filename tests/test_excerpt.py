@@ -134,7 +134,7 @@ def test_a_whole_module_is_taken_with_what_it_needs(taken):
 def test_it_runs_as_one_module(taken):
     found = taken(
         "area = both(3)",
-        shapes=SHAPES.replace("def area", "def disc"),
+        shapes=SHAPES.replace("def area(r)", "def disc(r)"),
         user=USER.replace("area(r)", "disc(r)").replace("Square, area", "Square, disc"),
     )
     names: dict = {}
