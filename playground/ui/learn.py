@@ -39,6 +39,10 @@ from playground.workspaces import Workspace
 SENTENCE = 28  # characters of one that is suggested: the model still has something to say
 LINE = 24  # characters of a line that is suggested
 LOOKED_AT = 20_000  # characters of the text in which lines are looked for
+TAKE_HOME = (
+    "### Take it home\nA **notebook** in these ten sections, with the code and your settings: it trains this model "
+    "anew and ends at the same loss. Or a **lesson page**, one file to open or hand out, with this model's pictures."
+)
 NO_CHOICE = "The page asked for no step that can be taken: reload it."
 NO_SECTION = "The course has no such section: reload the page."
 NO_QUESTION = "The course has no such question: reload the page."
@@ -73,6 +77,7 @@ def build(site: Site) -> Tab:
         asked = question(_answer(site, inspections), elem_id="course-question")
         broken = experiment_view(**experiments.functions(site), elem_id="experiments")
         go_on(elem_id="course-go-on")
+    gr.Markdown(TAKE_HOME, elem_id="take-home-words")
     home = take_home(site)
     for_class(elem_id="for-class")
     _, mask, stages, *_ = looking
@@ -80,19 +85,19 @@ def build(site: Site) -> Tab:
     looking += [code, asked]
     shown = [note, words, cut, bars, *looking, home]
 
-    def looked_at(workspace: Workspace, checkpoint: Checkpoint, key: str, sentence: str) -> list:
+    def looked_at(workspace: Workspace, checkpoint: Checkpoint, version: int, key: str, sentence: str) -> list:
         look, note = look_at(site, inspections, key, checkpoint, sentence)
         link = {"shipped": look["shipped"], "sentence": look["prompt"]}
         distribution = distribution_after(key, checkpoint, sentence, 1.0, 0, 1.0)
         seen = [note, link, cut_by_each(workspace, checkpoint, sentence), distribution, *[look] * len(looking)]
-        return [*seen, to_take(key, workspace.in_use[1], sentence)]
+        return [*seen, to_take(key, version, sentence)]
 
     @tell
     def look_anew(key, sentence):
         workspace = site.workspace(key)
         try:
             with site.visit():
-                return looked_at(workspace, workspace.current, key, sentence)
+                return looked_at(workspace, *workspace.in_use, key, sentence)
         except BadInput as error:
             return [pack_facts("", {}, str(error), warning=True), *[gr.skip()] * (len(shown) - 1)]
 
@@ -100,11 +105,12 @@ def build(site: Site) -> Tab:
 
     def show(workspace: Workspace, checkpoint: Checkpoint, key, sentence):
         fitting = fitting_prompt(checkpoint, sentence, longest=SENTENCE)
-        step = {"visitor": key, "version": workspace.in_use[1]}
+        version = workspace.in_use[1]
+        step = {"visitor": key, "version": version}
         step |= pack_choices(checkpoint, suggest_lines(workspace, checkpoint))
         return [
             unless_same(fitting, sentence),
-            *looked_at(workspace, checkpoint, key, fitting),
+            *looked_at(workspace, checkpoint, version, key, fitting),
             step,
             pack_experiments(key),
         ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -156,6 +157,25 @@ def test_a_head_that_is_picked_is_the_one_whose_stages_are_shown(course, shipped
     weights = inspect(shipped, box(course).input_value()).attention[2, 1]
     last = f"{weights[-1, -1]:.4f}"
     expect(course.own("course-attention").locator("tbody tr").last.locator("td.look-bar")).to_have_text(last)
+
+
+def test_the_notebook_has_code_of_this_project_in_each_of_the_ten_sections(course):
+    name, data = course.download("take-home", "Download as notebook")
+    assert name.endswith(".ipynb")
+    of: dict[str, list[str]] = {}
+    title = ""
+    for cell in json.loads(data)["cells"]:
+        if found := re.match(r"## (.+)", cell["source"]):
+            title = found[1]
+        if cell["cell_type"] == "code":
+            of.setdefault(title, []).append(cell["source"])
+    for number, section in enumerate(SECTIONS, 1):
+        cells = of[f"{number}. {section.title}"]
+        sources = [cell for cell in cells if cell.startswith("# playground/")]
+        assert sources and len(cells) > len(sources)  # and something is done with it
+        for source in sources:
+            file, first, *_ = source.removeprefix("# ").splitlines()
+            assert first in (ROOT / file).read_text().splitlines()
 
 
 # ---- The code ----
