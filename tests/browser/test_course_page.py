@@ -56,6 +56,7 @@ def has_drawn(shown: Locator) -> bool:
 def course(visitor):
     visitor.open("Learn")
     expect(visitor.own("course-words").get_by_role("heading", name="1. Introduction")).to_be_visible()
+    visitor.until(lambda: query(visitor).get("tab") == "learn", "the tab is in the address")
     return visitor
 
 

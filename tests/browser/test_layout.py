@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from playground.course import SECTIONS
+
 pytestmark = pytest.mark.browser
 
 TABS = ("Train", "Tokenizer", "Attention", "Generate", "Evaluate", "Learn", "Checkpoints")
@@ -15,14 +17,14 @@ SEE = {
     "Attention": "heads",
     "Generate": "next-token",
     "Evaluate": "measure",
-    "Learn": "unrolled",
+    "Learn": "course-words",
     "Checkpoints": "name",
 }
 
 # What stands further out than the page, or is wider inside than outside. A few things scroll or end in "…" on purpose.
 STICKING_OUT = """() => {
   const kinds = "button, label, select, h1, h3, p, dt, dd, textarea, canvas, input, fieldset, .block";
-  const onPurpose = (node) => node.closest(".am-scroll, [role=grid], .visually-hidden, .overflow-menu, .label-wrap")
+  const onPurpose = (node) => node.closest(".am-scroll, .look-scroll, [role=grid], .visually-hidden, .overflow-menu, .label-wrap")
     || getComputedStyle(node).textOverflow === "ellipsis";
   const seen = [...document.querySelectorAll(kinds)]
     .filter((node) => node.checkVisibility({ visibilityProperty: true }) && !onPurpose(node));
@@ -60,9 +62,23 @@ def test_every_tab_fits(new_visitor, tmp_path: Path, width: int, dark: bool):
             expect(visitor.own("film").locator(".mf-body")).to_be_visible()
         if tab == "Attention":
             expect(visitor.own("heads").locator(".am-body")).to_be_visible()
-        page.screenshot(path=tmp_path / f"{tab.lower()}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), tab
-        assert page.evaluate(STICKING_OUT) == [], tab
+        check_that_it_fits(visitor, tmp_path / f"{tab.lower()}.png")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_section_of_the_course_fits(new_visitor, url: str, tmp_path: Path, width: int):
+    visitor = new_visitor(width=width, url=f"{url}?tab=learn")
+    for section in SECTIONS:
+        visitor.own("course-words").locator(f".co-way [data-slug={section.slug}]").click()
+        expect(visitor.own("course-code")).to_have_attribute("data-section", section.slug)
+        expect(visitor.page.locator(f"#course .of-{section.slug}").first).to_be_visible()
+        check_that_it_fits(visitor, tmp_path / f"{section.slug}.png")
+
+
+def check_that_it_fits(visitor, screenshot: Path) -> None:
+    visitor.page.screenshot(path=screenshot, full_page=True)
+    assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), screenshot.stem
+    assert visitor.page.evaluate(STICKING_OUT) == [], screenshot.stem
 
 
 def test_the_sticking_out_is_noticed(visitor):
