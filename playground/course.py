@@ -21,6 +21,7 @@ class Section:
     paragraphs: tuple[str, ...]
     question: str
     experiments: tuple[str, ...]
+    on_the_page: str = ""  # about what stands below on the page, and nowhere else
 
 
 class Piece(NamedTuple):
@@ -44,11 +45,11 @@ SECTIONS = (
             "[[vocabulary]], at every place of the text. Sections 2 to 9 go the whole way, part by part; section 10 "
             "says where the weights come from. It is a decoder-only transformer: what it says at a place depends on "
             "what stands before, never on what comes after.",
-            "All that you see is computed by the model in use, for the sentence above. Change the sentence, or train a "
-            "model of your own and come back: the numbers change, the code stays.",
         ),
         "How much of what it says comes from the words before the last one?",
         ("last_token",),
+        "What you see is computed by the model in use, most of it for the sentence above. Change the sentence, or "
+        "train a model of your own and come back: the numbers change, the code stays. A dot · in a token is a space.",
     ),
     Section(
         "tokenizer",
@@ -79,12 +80,12 @@ SECTIONS = (
             "Before training the rows are random, so no two of them have much in common. Every step of training moves "
             "the rows of the tokens that were in its batch. Tokens after which the same things come are of the same "
             "use to the model, so their rows tend to turn in the same direction. [[Cosine similarity]] measures that.",
-            "The picture is the table seen from its two most telling sides, its [[principal components]]. Much of the "
-            "distance is lost on the way, so before you believe that two tokens are close, look at the neighbours: "
-            "they are found in all dimensions.",
         ),
         "Has the table learned which tokens are alike?",
         ("neighbours",),
+        "The picture is the table seen from its two most telling sides, its [[principal components]]. Much of the "
+        "distance is lost on the way, so before you believe that two tokens are close, look at the neighbours: they "
+        "are found in all dimensions.",
     ),
     Section(
         "positions",
@@ -95,7 +96,7 @@ SECTIONS = (
             "There are three ways here. A learned table has a vector for place 1, place 2 and so on, which is added to "
             "the embedding. A sinusoidal table does the same with fixed waves, short ones and long ones. [[Rotary "
             "positions]] add nothing: in every head, queries and keys are turned by an angle that grows with their "
-            "place, so that their [[dot product]] depends on how far apart they stand and no longer on where.",
+            "place, so that their [[dot product]] depends on how far apart they stand and not on where.",
             "A model with none of these is not quite lost. Under the [[causal mask]] the first token sees one token, "
             "the second two, and so on, and several layers together can make something of that.",
         ),
@@ -109,7 +110,7 @@ SECTIONS = (
             "A model learns at all places of a row at once. At each it has to name the next token, and the next token "
             "stands right there in the row. Nothing but the [[causal mask]] keeps it from looking.",
             "The mask is a triangle. Before the [[softmax]], the score of every [[key]] that comes after its [[query]] "
-            "is set to minus infinity. e to that power is 0, so its weight is exactly 0, and each row of weights is a "
+            "is set to minus infinity. Its weight, e to the score, is then exactly 0, and each row of weights is a "
             "distribution over the past.",
             "It also makes training cheap: one pass over T tokens is T predictions, each made as if the text ended "
             "there. And since nothing later can change what was computed for a token, a model that writes keeps it "
@@ -117,6 +118,8 @@ SECTIONS = (
         ),
         "What if a model may see the answer while it learns?",
         ("no_mask",),
+        "The maps take the mask away from a model that has learned with it. The question below is another one: what a "
+        "model learns that never had it.",
     ),
     Section(
         "attention",
@@ -133,6 +136,8 @@ SECTIONS = (
         ),
         "What is a longer memory worth?",
         ("tiny_context",),
+        "All this happens in several [[head|heads]] at once, which are the next section; here is one of them, for one "
+        "query.",
     ),
     Section(
         "heads",
@@ -145,11 +150,13 @@ SECTIONS = (
             "More heads do not make a model larger: the same matrices are only cut into more pieces. What each head "
             "gets is narrower.",
             "Nobody tells a head what to do. Some come to look at the token before, some at the beginning of the text; "
-            "an [[induction head]] finds what followed the last time. The word below each map was measured on random "
-            "tokens that repeat; a head may well do more than its word says.",
+            "in a model that has trained long enough an [[induction head]] may find what followed the last time.",
         ),
         "Are four narrow heads better than a wide one?",
         ("one_head",),
+        "The word below a map says what the head did most clearly on random tokens that repeat; “local” is to look at "
+        "a few tokens nearby. A head without a word did nothing of that kind clearly, and any head may do more than "
+        "its word says. Small models often have no induction head.",
     ),
     Section(
         "layer",
@@ -161,8 +168,8 @@ SECTIONS = (
             "[[residual stream]]. As adding leaves a direct way from the end of the model to its beginning, the "
             "[[gradient]] reaches every layer. Before each part a [[norm]] brings the vector to the same scale, so "
             "that what a part is given does not depend on how much the others have added.",
-            "Every place along the stream is read by the same head in the end. So one can ask at any of them what the "
-            "model would say if it stopped there: that is the [[logit lens]].",
+            "Every place along the stream is read by the same [[language-model head]] in the end. So one can ask at "
+            "any of them what the model would say if it stopped there: that is the [[logit lens]].",
         ),
         "What do adding and normalising do for learning?",
         ("no_residual", "no_norm"),
@@ -187,18 +194,20 @@ SECTIONS = (
         "training",
         "Training and evaluation",
         (
-            "The [[cross-entropy]] of a prediction is −log p of the token that did follow: 0 if the model was certain "
-            "of it, log V if it found all V tokens equally likely. The loss is the mean over all places of a "
-            "[[batch]].",
+            "The [[cross-entropy]] of a prediction is −log p, in [[nat|nats]], of the token that did follow: 0 if the "
+            "model was certain of it, log V if it found all V tokens equally likely. The loss is the mean over all "
+            "places of a [[batch]].",
             "The [[gradient]] says for every weight how fast the loss rises with it. The optimizer then moves all "
-            "weights a little the other way; [[Adam]] first divides each gradient by its usual size. How little is the "
-            "[[learning rate]]. A few hundred to a few thousand such steps are a training.",
+            "weights a little the other way; [[Adam]] first divides each gradient by its usual size. How far they "
+            "move is the [[learning rate]]. A training is a few hundred to a few thousand such steps.",
             "The last tenth of the text is never trained on. Once the loss there no longer falls while the training "
             "loss does, the model learns its text by heart: that is [[overfitting]]. [[Perplexity]] is e to the loss: "
             "among how many equally likely tokens the model would be as unsure.",
         ),
         "What if every step is a hundred times as long?",
         ("high_rate",),
+        "Below is one step on two short lines. The losses of the whole run are on the Train tab, and what they are "
+        "worth on the Evaluate tab.",
     ),
 )
 
@@ -222,10 +231,12 @@ GLOSSARY = {
     "head": "One of several attentions that work side by side, each on its share of the numbers.",
     "induction head": "A head that finds where the present token stood before and looks at what followed it there.",
     "key": "The vector by which a token can be found.",
+    "language-model head": "The last layer, in the code `lm_head`: it gives every token of the vocabulary a score.",
     "learning rate": "How far the weights are moved in one step.",
     "logit": "The score of a token before the softmax; any number.",
     "logit lens": "The model's own last norm and head, applied to the stream after each part.",
-    "mlp": "Two matrices with a bend between them, applied to every token alone.",
+    "mlp": "Two or three matrices with a bend between them, applied to every token alone.",
+    "nat": "The unit of surprise where log is the natural logarithm; 1 nat is 1.44 bits.",
     "norm": "Division of a vector by its size, so that its numbers are of unit scale; LayerNorm takes off their mean "
     "as well.",
     "overfitting": "Getting better on the training text and worse on any other.",

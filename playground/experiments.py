@@ -152,7 +152,7 @@ EXPERIMENTS = {
         "Without the mask every token also sees those after it, the very ones that have to be predicted. Will the "
         "loss fall faster or more slowly? And what will such a model write?",
         (Twin("with the mask"), Twin("without it", change=without_mask)),
-        "The loss without the mask collapses to almost nothing, yet nothing of the language was learned: each token "
+        "The loss without the mask collapses to almost nothing, yet little of the language was learned: each token "
         "looks at its neighbour on the right and copies the answer. When the model writes, there is no such "
         "neighbour, and what comes is nonsense. The second row of the table shows the same: where no later token is "
         "there to be seen, its loss is far above that of its twin. A low loss is worth something only if the answer "

@@ -3,7 +3,7 @@
 import inspect
 import math
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -25,6 +25,7 @@ class Line:
 
     text: str
     made: tuple[str, ...]
+    n_times: int = 1  # that it ran; of a loop's lines `made` is of the last
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def watch(function: Callable[..., Result], *args: object) -> tuple[Result, Listi
     """
     code = inspect.unwrap(function).__code__
     made: dict[int, dict[str, str]] = defaultdict(dict)  # by the line's number, then by name
+    n_times: Counter[int] = Counter()
     known: dict[str, object] = {}
     texts, first = inspect.getsourcelines(function)
     at = next(number for number, text in enumerate(texts, first) if text.lstrip().startswith("def "))
@@ -59,6 +61,7 @@ def watch(function: Callable[..., Result], *args: object) -> tuple[Result, Listi
         nonlocal at, known
         now = dict(frame.f_locals) | ({RETURNED: value} if event == "return" else {})
         new = (name for name in now if name not in known or known[name] is not now[name])
+        n_times[at] += event != "call"
         made[at] |= {name: told for name in new if (told := tell(now[name]))}
         at, known = frame.f_lineno, now
         return follow
@@ -69,7 +72,7 @@ def watch(function: Callable[..., Result], *args: object) -> tuple[Result, Listi
         result = function(*args)
     finally:
         sys.settrace(before)
-    lines = (Line(text.rstrip("\n"), _made(made[number])) for number, text in enumerate(texts, first))
+    lines = (Line(text.rstrip("\n"), _made(made[number]), n_times[number]) for number, text in enumerate(texts, first))
     return result, Listing(f"{function.__module__.replace('.', '/')}.py", first, tuple(lines))
 
 

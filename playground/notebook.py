@@ -17,7 +17,7 @@ from dataclasses import fields
 from playground.checkpoint import Checkpoint, Provenance, TrainStep
 from playground.config import TrainConfig
 from playground.corpus import Text
-from playground.course import GLOSSARY, SECTIONS, pieces
+from playground.course import GLOSSARY, SECTIONS, Section, pieces
 from playground.errors import BadInput
 from playground.excerpt import Excerpt, Passage, excerpt
 from playground.tokenizer import GPT2Tokenizer
@@ -150,6 +150,24 @@ def write(model, n_tokens=200, temperature=0.8, seed=0):
 show_next(model)
 print(write(model, 50))
 ''',
+}
+
+# How the notebook answers the question of each section.
+TO_TRY = {
+    "introduction": "At the end, set `ids = ids[-1:]` before `show_next(trained.model)` and compare.",
+    "tokenizer": 'Set `TOKENIZER` above to `"char"`, `"word"` or `"bpe"`, run all again, and compare the bits per '
+    "character at the end; the losses themselves do not compare.",
+    "embedding": "At the end, `F.cosine_similarity(trained.model.wte.weight[ids[-1]], trained.model.wte.weight)"
+    ".topk(6)` has the nearest tokens; do the same with the `model` of section 9, which has learned nothing.",
+    "positions": 'Set `position="none"` in the settings and run all again.',
+    "masking": "Have `causal_mask` return `torch.ones(length, length, dtype=torch.bool)`, set `CHANGED` to `True` in "
+    "section 10, and run all again: the loss falls to almost nothing, and what the model writes is nonsense.",
+    "attention": "Set `block_size=4` in the settings and run all again.",
+    "heads": "Set `n_head=1` in the settings and run all again.",
+    "layer": "Have `make_norm` return `nn.Identity()`, set `CHANGED` to `True` in section 10, and run all again with a "
+    "`learning_rate` ten times as high, then with the old one.",
+    "head": "At the end, `print(write(trained.model, temperature=0.2))`, and the same with 2.",
+    "training": "Multiply `learning_rate` in the settings by 100 and run all again.",
 }
 
 CHANGED = """
@@ -286,7 +304,7 @@ def notebook(checkpoint: Checkpoint, text: Text | None, prompt: str) -> dict:
             cells.append(_text_cell(checkpoint.provenance[-1], text))
         cells += _passages(source, section.slug)
         cells += _training() if section.slug == "training" else [_code(DEMOS[section.slug])]
-        cells.append(_markdown(f"**A question to try:** {section.question}"))
+        cells.append(_question(section))
     cells.append(_markdown("## Glossary", *(f"*{term}*: {meaning}" for term, meaning in GLOSSARY.items())))
     return {
         "cells": [cell | {"id": f"cell-{number}"} for number, cell in enumerate(cells)],
@@ -310,10 +328,11 @@ def to_bytes(notebook: dict) -> bytes:
 def _introduction(checkpoint: Checkpoint, prompt: str, source: Excerpt) -> Iterator[dict]:
     section, own = SECTIONS[0], INTRODUCTION + ((FINE_TUNED,) if _is_fine_tuned(checkpoint) else ())
     yield _markdown("# A transformer from scratch", *own)
-    yield _markdown(f"## 1. {section.title}", *map(_prose, section.paragraphs[:-1]))  # the last is about the page
+    yield _markdown(f"## 1. {section.title}", *map(_prose, section.paragraphs))
     yield _code("\n".join(source.imports))
     yield from _passages(source, section.slug)
     yield _code(_settings(checkpoint, prompt))
+    yield _question(section)
 
 
 def _training() -> Iterator[dict]:
@@ -325,6 +344,10 @@ def _training() -> Iterator[dict]:
         yield _code(code)
     yield _markdown(MAY_DIFFER)
     yield _code(COMPARE)
+
+
+def _question(section: Section) -> dict:
+    return _markdown(f"**{section.question}** {TO_TRY[section.slug]}")
 
 
 def _passages(source: Excerpt, slug: str) -> Iterator[dict]:

@@ -76,20 +76,21 @@ def alike(checkpoint: Checkpoint, ids: list[int]) -> Answer:
     table = torch.empty(config.vocab_size, config.n_embd).normal_(0.0, 1.0, generator=generator)  # (V, C)
     before = nearest(table.double().numpy(), token, N_SHOWN)
     now = neighbours(checkpoint, token, N_SHOWN)
-    by_chance, learned = before.cosines[0], now.cosines[0]
-    if not np.isfinite([by_chance, learned]).all():
+    by_chance = before.cosines[0]
+    if not np.isfinite(now.cosines).all():
         raise BadInput(TOO_LARGE)
+    nearer = [id for id, cosine in zip(now.ids.tolist(), now.cosines, strict=True) if cosine > by_chance]
     found = (
-        "Training has turned rows towards each other: what you see on the right was found in the text, by nothing but "
-        "foreseeing the next token."
-        if learned > by_chance
-        else "No row is nearer than by chance: this model did not need to make this token like any other."
+        f"Nearer than that is now {_listed(checkpoint, nearer)}: training has turned these rows towards it, by nothing "
+        f"but foreseeing the next token.{' The others are as near as random rows.' * (len(nearer) < len(now.ids))}"
+        if nearer
+        else "No row is nearer now: this model did not need to make this token like any other."
     )
     return Answer(
         (_column("random rows, as before training", before), _column("the table now", now)),
         "cosine",
-        f"The row of {_quoted(checkpoint, token)} and the nearest of {config.vocab_size - 1:,} random ones have a "
-        f"cosine of {by_chance:.2f} by chance alone; now the nearest has {learned:.2f}. {found}",
+        f"By chance alone the row of {_quoted(checkpoint, token)} and the nearest of {config.vocab_size - 1:,} random "
+        f"ones have a cosine of {by_chance:.3f}. {found}",
     )
 
 
@@ -102,6 +103,11 @@ TRIES: dict[str, Callable[[Checkpoint, list[int]], Answer]] = {
 
 def _quoted(checkpoint: Checkpoint, token: int) -> str:
     return f"“{visible(checkpoint.tokenizer.token_text(token))}”"
+
+
+def _listed(checkpoint: Checkpoint, tokens: list[int]) -> str:
+    *others, last = (_quoted(checkpoint, token) for token in tokens)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _percent(share: float) -> str:

@@ -14,7 +14,7 @@ from playground.embeddings import nearest, positions, token_map
 from playground.generation import Sampling, next_logits, next_token_probs
 from playground.listing import Listing, watch
 from playground.model import Trace, attention, causal_mask, rotate
-from playground.tokenizer import PairTokenizer
+from playground.tokenizer import BPETokenizer, PairTokenizer, gpt2_chunk, split_chunks
 from playground.training import get_lr
 
 Call = tuple[Callable, tuple[object, ...]]  # a function, and what to call it with
@@ -38,8 +38,13 @@ def _tokenizer(checkpoint: Checkpoint, ids: list[int], *_) -> Iterator[Call]:
     text = tokenizer.decode(ids)
     yield tokenizer.encode, (text,)
     if isinstance(tokenizer, PairTokenizer):
-        longest = max(text.split(), key=len, default=text)
-        yield type(tokenizer)._encode_chunk, (tokenizer, longest)
+        yield type(tokenizer)._encode_chunk, (tokenizer, max(_chunks(tokenizer, text), key=len))
+
+
+def _chunks(tokenizer: PairTokenizer, text: str) -> list[str]:
+    """What pairs are joined in, each by itself."""
+    own = isinstance(tokenizer, BPETokenizer)
+    return list(split_chunks(text)) if own else [match.group() for match in gpt2_chunk().finditer(text)]
 
 
 def _embedding(checkpoint: Checkpoint, ids: list[int], *_) -> Iterator[Call]:

@@ -24,7 +24,7 @@ def test_every_term_is_explained_and_every_explanation_is_used():
     terms = {
         piece.term
         for section in SECTIONS
-        for paragraph in section.paragraphs
+        for paragraph in (*section.paragraphs, section.on_the_page)
         for piece in pieces(paragraph)
         if piece.kind == "term"
     }
@@ -33,5 +33,5 @@ def test_every_term_is_explained_and_every_explanation_is_used():
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.slug)
 def test_no_markup_is_left_over(section):
-    words = "".join(piece.text for paragraph in section.paragraphs for piece in pieces(paragraph))
+    words = "".join(piece.text for words in (*section.paragraphs, section.on_the_page) for piece in pieces(words))
     assert not set("[]`|") & set(words)

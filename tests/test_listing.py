@@ -73,6 +73,14 @@ def test_each_line_has_what_it_made_and_no_other(module):
     }
 
 
+def test_a_line_tells_how_often_it_ran(module):
+    _, seen = watch(module.outer, torch.ones(2), 3)
+    times = {line.text.strip(): line.n_times for line in seen.lines}
+    assert times["def outer(x, times):"] == times["total = torch.zeros(2)"] == 1
+    assert times["total = inner(total, x)"] == 3
+    assert times["half = None"] == 0
+
+
 def test_another_text_in_the_file_is_another_listing(module, tmp_path):
     path = tmp_path / "made_for_a_test.py"
     path.write_text(SOURCE.replace("half = total.sum() / 2", "half = total.sum() * 0.25"))

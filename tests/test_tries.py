@@ -61,10 +61,13 @@ def test_the_rows_before_training_are_those_that_the_run_began_with(checkpoint):
 
 def test_what_is_said_of_likeness_follows_the_numbers(checkpoint):
     trained = dict(checkpoint.weights)
-    trained["wte.weight"] = trained["wte.weight"].clone()
+    trained["wte.weight"] = torch.eye(checkpoint.config.vocab_size, checkpoint.config.n_embd)
     trained["wte.weight"][1] = 2 * trained["wte.weight"][0]
-    assert "turned rows towards each other" in TRIES["neighbours"](replace(checkpoint, weights=trained), [0]).sentence
+    assert (
+        "Nearer than that is now “b”: training"
+        in TRIES["neighbours"](replace(checkpoint, weights=trained), [0]).sentence
+    )
     trained["wte.weight"] = torch.eye(
         checkpoint.config.vocab_size, checkpoint.config.n_embd
     )  # no two of them have anything in common
-    assert "nearer than by chance" in TRIES["neighbours"](replace(checkpoint, weights=trained), [0]).sentence
+    assert "No row is nearer now" in TRIES["neighbours"](replace(checkpoint, weights=trained), [0]).sentence

@@ -78,7 +78,8 @@ def test_subwords_show_how_a_word_is_joined():
     checkpoint = random_checkpoint(tokenizer, block_size=32)
     encode, chunk = walk(checkpoint, tokenizer.encode(TEXT), "tokenizer")
     assert "_encode_chunk" in chunk.lines[0].text and "encode" in encode.lines[0].text
-    assert chunk.lines[-1].made == (f"→ ({', '.join(map(str, tokenizer.encode('the')))})",)
+    assert chunk.lines[0].made == ("chunk ' cat'",)
+    assert chunk.lines[-1].made == (f"→ ({', '.join(map(str, tokenizer.encode(' cat')))})",)
 
 
 def test_one_token_is_enough_for_every_section():

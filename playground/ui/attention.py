@@ -21,6 +21,8 @@ from playground.ui.shown import Inspections
 from playground.ui.site import QUIET, Site, Tab, answer, fitting_prompt, tell, unless_same
 from playground.workspaces import Workspace
 
+HEAD_FIGURE = {"png": "Download as PNG", "svg": "Download as SVG"}
+
 
 def build(site: Site) -> Tab:
     inspections = Inspections()
@@ -36,9 +38,7 @@ def build(site: Site) -> Tab:
     )
     note = facts(elem_id="attention-note")
     heads = attention_map(*grid_functions(inspections), closely["badges"], elem_id="heads")
-    figure = downloads(
-        _figure_file(inspections), {"png": "Download as PNG", "svg": "Download as SVG"}, elem_id="figure"
-    )
+    figure = downloads(head_figure(inspections), HEAD_FIGURE, elem_id="figure")
     scores = head_table(closely["scores"], elem_id="scores")
     stages = head_stages(closely["stages"], closely["stages_figure"], elem_id="stages")
     mask = mask_view(without["mask"], without["figure"], elem_id="mask")
@@ -88,7 +88,7 @@ def grid_functions(inspections: Inspections) -> tuple[Callable, Callable]:
     return grid, head
 
 
-def _figure_file(inspections: Inspections):
+def head_figure(inspections: Inspections):
     @answer(dict, str)
     def file(look, kind):
         match look:

@@ -10,10 +10,11 @@ from playground.course import SECTIONS
 from playground.errors import BadInput
 from playground.tries import TRIES
 from playground.ui import ablation, closer, embeddings, experiments
-from playground.ui.attention import grid_functions
+from playground.ui.attention import HEAD_FIGURE, grid_functions, head_figure
 from playground.ui.components.attention_map import AVERAGE, attention_map
 from playground.ui.components.code_lines import code_lines, pack_listing
 from playground.ui.components.course import course_words
+from playground.ui.components.downloads import downloads
 from playground.ui.components.embedding_map import embedding_map
 from playground.ui.components.experiment_view import experiment_view, pack_experiments
 from playground.ui.components.facts import facts, pack_facts
@@ -54,7 +55,7 @@ def build(site: Site) -> Tab:
     tables = embeddings.functions(site, inspections)
     with gr.Column(elem_id="course", elem_classes="course"):
         sentence = gr.Textbox(
-            label="Your sentence",
+            label="Your sentence, the prompt of all that follows",
             lines=1,
             max_lines=4,
             submit_btn="Look at it",
@@ -70,6 +71,9 @@ def build(site: Site) -> Tab:
             mask_view(without["mask"], without["figure"], **_of("masking")),
             head_stages(closely["stages"], closely["stages_figure"], **_of("attention")),
             heads := attention_map(*grid_functions(inspections), closely["badges"], **_of("heads")),
+            downloads(
+                head_figure(inspections), HEAD_FIGURE, elem_id="course-head", elem_classes=["course-part", "of-heads"]
+            ),
             logit_lens_table(closely["lens"], closely["lens_figure"], **_of("layer", "head")),
         ]
         unrolled = unrolled_step(_step(site), elem_id="unrolled", elem_classes=["course-part", "of-training"])
@@ -80,8 +84,8 @@ def build(site: Site) -> Tab:
     gr.Markdown(TAKE_HOME, elem_id="take-home-words")
     home = take_home(site)
     for_class(elem_id="for-class")
-    _, mask, stages, *_ = looking
-    follow_picks(heads, inspections, [code, mask, stages])
+    _, mask, stages, _, figure, _ = looking
+    follow_picks(heads, inspections, [code, mask, stages, figure])
     looking += [code, asked]
     shown = [note, words, cut, bars, *looking, home]
 
@@ -99,7 +103,8 @@ def build(site: Site) -> Tab:
             with site.visit():
                 return looked_at(workspace, *workspace.in_use, key, sentence)
         except BadInput as error:
-            return [pack_facts("", {}, str(error), warning=True), *[gr.skip()] * (len(shown) - 1)]
+            sentence = f"{error} What stands below is still of the sentence before."
+            return [pack_facts("", {}, sentence, warning=True), *[gr.skip()] * (len(shown) - 1)]
 
     sentence.submit(look_anew, [site.visitor, sentence], shown, queue=False, **QUIET)
 

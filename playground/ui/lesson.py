@@ -19,7 +19,7 @@ import torch
 
 from playground.ablation import unmask
 from playground.checkpoint import Checkpoint
-from playground.course import GLOSSARY, SECTIONS, Piece, Section, pieces
+from playground.course import GLOSSARY, SECTIONS, Piece, pieces
 from playground.embeddings import positions, token_map
 from playground.generation import SAMPLE_TOKENS, Sampling, generate_ids, next_token_probs
 from playground.inspection import Inspection, attention_weights, head_stages, inspect, logit_lens
@@ -77,7 +77,7 @@ def lesson_page(checkpoint: Checkpoint, prompt: str) -> Iterator[str]:
     lesson = Lesson(checkpoint, prompt, figures)
     yield _beginning(checkpoint, prompt)
     for number, section in enumerate(SECTIONS, 1):
-        words = "".join(map(_paragraph, _paragraphs(section)))
+        words = "".join(map(_paragraph, section.paragraphs))
         yield f'<section id="{section.slug}"><h2>{number}. {section.title}</h2>{words}'
         yield f'{PICTURES[section.slug](lesson)}<p class="question">{section.question}</p></section>\n'
     meanings = "".join(
@@ -144,11 +144,6 @@ def _spread(things: Sequence, most: int) -> list:
 
 
 # ---- Words -----------------------------------------------------------------------------------------------------------
-
-
-def _paragraphs(section: Section) -> tuple[str, ...]:
-    """All that is not about the playground's own page."""
-    return section.paragraphs[:-1] if section is SECTIONS[0] else section.paragraphs
 
 
 def _paragraph(text: str) -> str:

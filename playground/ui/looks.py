@@ -53,7 +53,11 @@ def follow_picks(heads: gr.HTML, inspections: Inspections, parts: Sequence[Compo
 
 
 def _note(inspection: Inspection) -> dict | None:
-    if not inspection.n_dropped:
-        return None
     kept, n = len(inspection.tokens), len(inspection.tokens) + inspection.n_dropped
-    return pack_facts("", {}, f"The prompt has {n:,} tokens. The model sees, and the picture shows, the last {kept:,}.")
+    unknown = sum(token.kind == "unknown" for token in inspection.tokens)
+    said = []
+    if inspection.n_dropped:
+        said.append(f"The prompt has {n:,} tokens. The model sees, and the picture shows, the last {kept:,}.")
+    if unknown:
+        said.append(f"The model does not know {unknown:,} of the {kept:,} tokens: each of them is the same to it.")
+    return pack_facts("", {}, " ".join(said)) if said else None

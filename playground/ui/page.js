@@ -7,17 +7,24 @@ let addressTimer = 0;
 function putIntoAddress(shown) {
   Object.assign(addressNext, shown);
   clearTimeout(addressTimer);
-  addressTimer = setTimeout(writeAddress, 300);
+  addressTimer = setTimeout(() => writeAddress(), 300);
 }
 
-function writeAddress() {
+// The same for what the browser's Back undoes: a page of its own in its history.
+function goInAddress(shown) {
+  writeAddress();
+  Object.assign(addressNext, shown);
+  writeAddress("pushState");
+}
+
+function writeAddress(way = "replaceState") {
   const url = new URL(location.href);
   for (const [name, value] of Object.entries(addressNext)) {
     if (value === null) url.searchParams.delete(name);
     else url.searchParams.set(name, value);
     delete addressNext[name];
   }
-  history.replaceState(history.state, "", url);
+  history[way](history.state, "", url);
 }
 
 // ---- For a class: see for_class.py ----

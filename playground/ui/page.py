@@ -136,7 +136,7 @@ def build(workspaces: Workspaces) -> gr.Blocks:
 
         def follow_link(request: gr.Request):
             shown = _shown_tabs(request)
-            tab = _asked(request, "tab").lower()
+            tab = _asked(request, "tab").lower() or ("learn" if _asked(request, "section") else "")
             tab = tab if tab in shown else shown[0]
             fills = [_asked(request, name) or gr.skip() for name in asked]
             return [gr.skip() if tab == NAMES[0] else gr.Tabs(selected=tab), *fills]

@@ -39,7 +39,7 @@ def query(visitor) -> dict[str, str]:
 
 def picture(visitor) -> Locator:
     """The picture of the section that is shown."""
-    return visitor.page.locator("#course .course-part:not([id^=html-])").filter(visible=True)
+    return visitor.page.locator("#course .course-part:not([id^=html-])").filter(visible=True).first
 
 
 def has_drawn(shown: Locator) -> bool:
@@ -64,7 +64,8 @@ def test_each_of_the_ten_sections_has_its_four_parts(course):
     for number, section in enumerate(SECTIONS, 1):
         words = course.own("course-words").locator(".co-section").filter(visible=True)
         expect(words.get_by_role("heading")).to_have_text(f"{number}. {section.title}")
-        told = ["".join(piece.text for piece in pieces(paragraph)) for paragraph in section.paragraphs]
+        said = [text for text in (*section.paragraphs, section.on_the_page) if text]
+        told = ["".join(piece.text for piece in pieces(paragraph)) for paragraph in said]
         assert words.locator("p").all_inner_texts() == told
         expect(picture(course)).to_have_count(1)
         course.until(lambda: has_drawn(picture(course)), f"a picture of section {number}")
@@ -102,8 +103,11 @@ def test_progress_stays_in_the_browser_and_the_section_in_the_address(course):
     expect(course.own("course-words").locator(".co-progress")).to_contain_text("3 of 10 sections seen")
     expect(step(course, 4)).to_have_attribute("data-progress", "seen")
     expect(step(course, 6)).to_have_attribute("data-progress", "")
-    back = course.own("course-words").get_by_role("button", name="Back")
-    back.click()
+    course.own("course-words").get_by_role("button", name="Back").click()
+    expect(course.own("course-words").get_by_role("heading", name="4. Positional encoding")).to_be_visible()
+    course.page.go_back()
+    expect(course.own("course-words").get_by_role("heading", name="5. Masking")).to_be_visible()
+    course.page.go_forward()
     expect(course.own("course-words").get_by_role("heading", name="4. Positional encoding")).to_be_visible()
 
 
@@ -112,7 +116,7 @@ def test_what_the_browser_keeps_may_be_anything(course):
         course.page.evaluate("kept => localStorage.setItem('transformer-playground-course', kept)", kept)
         course.reload()
         expect(course.own("course-words").locator(".co-progress")).to_have_text(
-            "1 of 10 sections seen, 0 of their questions answered."
+            "1 of 10 sections seen •, 0 of their questions answered ✓"
         )
 
 
@@ -144,6 +148,7 @@ def test_another_sentence_changes_picture_code_and_answer(course):
     box(course).fill("")
     box(course).press("Enter")
     expect(course.own("sentence-note")).to_contain_text("type at least one character")
+    expect(course.own("sentence-note")).to_contain_text("still of the sentence before")
     expect(course.page.locator("#course-introduction .prompt")).to_contain_text("Ω")  # nothing is lost
 
 

@@ -24,7 +24,8 @@ SEE = {
 # What stands further out than the page, or is wider inside than outside. A few things scroll or end in "…" on purpose.
 STICKING_OUT = """() => {
   const kinds = "button, label, select, h1, h3, p, dt, dd, textarea, canvas, input, fieldset, .block";
-  const onPurpose = (node) => node.closest(".am-scroll, .look-scroll, [role=grid], .visually-hidden, .overflow-menu, .label-wrap")
+  const places = ".am-scroll, .look-scroll, [role=grid], .visually-hidden, .overflow-menu, .label-wrap";
+  const onPurpose = (node) => node.closest(places)
     || getComputedStyle(node).textOverflow === "ellipsis";
   const seen = [...document.querySelectorAll(kinds)]
     .filter((node) => node.checkVisibility({ visibilityProperty: true }) && !onPurpose(node));

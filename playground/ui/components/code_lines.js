@@ -1,11 +1,15 @@
 // The code behind a section of the course: see code_lines.py for the value and what the server sends.
 
+const OF_TRAINING = "More code: the loss of your sentence, and the learning rate of the last step";
+
 const find = (selector) => element.querySelector(selector);
 let slug = ""; // of the section that is shown
 let requests = 0;
 
 async function load() {
   const request = ++requests;
+  if (slug !== element.dataset.section) find(".cl-listings").replaceChildren(); // that was another section's
+  find("h4").textContent = slug === "training" ? OF_TRAINING : "The code that made it";
   if (!slug || !props.value) return;
   const { id, layer, head } = props.value;
   const answer = await ask(() => server.lines([id, slug, layer, head]));

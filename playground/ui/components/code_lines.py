@@ -9,7 +9,10 @@ from playground.ui.components.base import component
 
 TEMPLATE = """
 <section class="look cl" aria-label="The code">
-  <h4>The code that made it</h4>
+  <h4></h4>
+  <p class="cl-key">Read from the running program. <span class="ls-made">In orange</span> stands what a line made: a
+    name, its shape, its first numbers. B is the number of rows of text (here 1), T of tokens, C of <code>n_embd</code>,
+    nh of heads, hs of a head's numbers, V of entries in the vocabulary.</p>
   <p class="look-note" role="status"></p>
   <div class="cl-listings"></div>
 </section>
@@ -29,5 +32,5 @@ def pack_listing(listing: Listing) -> dict:
     return {
         "file": listing.file,
         "first": listing.first,
-        "lines": [[line.text, list(line.made)] for line in listing.lines],
+        "lines": [[line.text, list(line.made), line.n_times] for line in listing.lines],
     }

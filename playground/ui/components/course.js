@@ -40,7 +40,7 @@ function tellProgress() {
   });
   const count = (list) => slugs.filter((slug) => progress[list].has(slug)).length;
   find(".co-progress").textContent =
-    `${count("seen")} of ${slugs.length} sections seen, ${count("answered")} of their questions answered.`;
+    `${count("seen")} of ${slugs.length} sections seen •, ${count("answered")} of their questions answered ✓`;
 }
 
 // ---- Forward and back ----
@@ -57,7 +57,7 @@ function turnTo(next, byVisitor = true) {
   element.closest(".course").dataset.section = slugs[at];
   document.dispatchEvent(new CustomEvent(SECTION_SHOWN));
   if (!byVisitor) return;
-  putIntoAddress({ section: slugs[at] });
+  goInAddress({ section: slugs[at] });
   if (element.getBoundingClientRect().top < 0) element.scrollIntoView({ block: "start" });
 }
 
@@ -65,6 +65,12 @@ function goOn() {
   if (!element.isConnected) return document.removeEventListener(SECTION_SOUGHT, goOn);
   turnTo(at + 1);
   sections[at].querySelector("h3").focus({ preventScroll: true });
+}
+
+// The browser's own Back and Forward.
+function goBack() {
+  if (!element.isConnected) return removeEventListener("popstate", goBack);
+  turnTo(Math.max(0, slugs.indexOf(asked("section"))), false);
 }
 
 function takeAnswer({ detail }) {
@@ -103,6 +109,7 @@ steps.forEach((step, i) => step.addEventListener("click", () => turnTo(i)));
 find(".co-back").addEventListener("click", () => turnTo(at - 1));
 find(".co-next").addEventListener("click", () => turnTo(at + 1));
 document.addEventListener(SECTION_SOUGHT, goOn);
+addEventListener("popstate", goBack);
 document.addEventListener(QUESTION_ANSWERED, takeAnswer);
 
 function link() {

@@ -18,7 +18,9 @@ def course_words(**kwargs) -> gr.HTML:
 
 
 def _section(number: int, section: Section) -> str:
-    paragraphs = "".join(f"<p>{''.join(map(_piece, pieces(text)))}</p>" for text in section.paragraphs)
+    paragraphs = "".join(
+        f"<p>{''.join(map(_piece, pieces(text)))}</p>" for text in (*section.paragraphs, section.on_the_page) if text
+    )
     return f"""<section class="co-section" data-slug="{section.slug}" hidden>
       <h3 tabindex="-1">{number}. {section.title}</h3>
       {paragraphs}
@@ -43,11 +45,13 @@ def _step(number: int, section: Section) -> str:
 TEMPLATE = f"""
 <div class="look co">
   <nav class="co-way" aria-label="Sections of the course">
-    <button type="button" class="co-back look-button">Back</button>
     <ol>{"".join(_step(number, section) for number, section in enumerate(SECTIONS, 1))}</ol>
-    <button type="button" class="co-next look-button">Next</button>
+    <div>
+      <button type="button" class="co-back look-button">Back</button>
+      <button type="button" class="co-next look-button">Next</button>
+      <span class="co-progress" role="status"></span>
+    </div>
   </nav>
-  <p class="co-progress" role="status"></p>
   {"".join(_section(number, section) for number, section in enumerate(SECTIONS, 1))}
   <p class="co-meaning" role="tooltip" id="course-meaning" hidden></p>
 </div>

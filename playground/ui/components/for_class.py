@@ -26,8 +26,8 @@ TEMPLATE = f"""
 <details class="look fc">
   <summary>For a class: a link to what you want to show</summary>
   <div class="look-body">
-    <p>The link keeps the prompt, the sentence, the section, the layer and the head that you see now. A model of your
-      own is not in it: hand out its file, from the Checkpoints tab.</p>
+    <p>The link keeps the section and the sentence of this course, and the prompt, layer and head of the Attention tab.
+      A model of your own is not in it: hand out its file, from the Checkpoints tab.</p>
     <fieldset><legend>Only these tabs (none chosen: all of them)</legend>
       {"".join(_choice(title.lower(), title) for title in TITLES)}</fieldset>
     <fieldset><legend>Shown with</legend>{"".join(_choice(name, label) for name, label in WAYS.items())}</fieldset>

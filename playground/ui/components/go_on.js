@@ -6,5 +6,6 @@ const next = JSON.parse(button.dataset.next);
 button.addEventListener("click", () => document.dispatchEvent(new CustomEvent(SECTION_SOUGHT)));
 whileSection((slug) => {
   button.hidden = !next[slug];
+  element.querySelector("p").hidden = !button.hidden;
   button.textContent = `Next: ${next[slug]}`;
 });

@@ -11,6 +11,10 @@ const load = loadWhileOpen(EMPTY, () => server.stages([props.value.id, props.val
 // ---- The picture ----
 
 function show(stages) {
+  if (state.query < 0 && element.closest(".course-part")) { // there it begins in the middle: keys before it and after
+    state.query = Math.floor((stages.tokens.length - 1) / 2);
+    return load();
+  }
   for (const name of ARRAYS) stages[name] = unpack(stages[name], Float32Array);
   state.shown = stages;
   const { layer, head, tokens, hs, query } = stages;

@@ -33,8 +33,8 @@ TEMPLATE = f"""
     </div>
     <div class="look-part ll-chance">
     <h4>From logits to probabilities</h4>
-    <p>The output layer gives every token of the vocabulary a logit x. Divided by the temperature T, raised to a power
-      of e and divided by the sum of all, it is the token's probability:
+    <p>The output layer gives every token of the vocabulary a logit x. e is raised to the power x/T, where T is the
+      temperature, and divided by the sum of all such powers; that is the token's probability:
       <b class="ll-formula">p = e<sup>x/T − m</sup> ÷ Σ e<sup>x/T − m</sup></b>. The largest x/T, m, is taken off all
       alike: it changes no p, and no power grows too large.</p>
     <label class="ll-choose">Temperature T

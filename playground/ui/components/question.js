@@ -23,6 +23,11 @@ async function answerBy(name) {
   document.dispatchEvent(new CustomEvent(QUESTION_ANSWERED, { detail: { section } }));
 }
 
+// So that two rare tokens do not look equally likely.
+function chance(p) {
+  return p < 0.001 ? `${Number((100 * p).toPrecision(2))} %` : percent(p);
+}
+
 function table({ title, rows }, measure) {
   const node = make("table");
   const head = make("tr");
@@ -32,7 +37,7 @@ function table({ title, rows }, measure) {
     const line = make("tr");
     const name = make("td");
     name.append(make("bdi", "", visible(text)));
-    const value = make("td", "look-bar", measure === "probability" ? percent(number) : number.toFixed(3));
+    const value = make("td", "look-bar", measure === "probability" ? chance(number) : number.toFixed(3));
     value.style.setProperty("--share", Math.max(0, number) / largest);
     line.append(name, value);
     return line;
@@ -44,11 +49,17 @@ function table({ title, rows }, measure) {
   return node;
 }
 
-for (const button of element.querySelectorAll("[data-try]")) {
-  button.addEventListener("click", () => props.value && answerBy(button.dataset.try));
+const buttons = [...element.querySelectorAll("[data-try]")];
+for (const button of buttons) button.addEventListener("click", () => answerBy(button.dataset.try));
+
+// Another sentence or model.
+function renew() {
+  clear();
+  for (const button of buttons) button.disabled = !props.value;
 }
 whileSection((slug) => {
   clear();
   questions.forEach((question) => (question.hidden = question.dataset.slug !== slug));
 });
-watch("value", clear);
+watch("value", renew);
+renew();

@@ -125,7 +125,7 @@ def pack_choices(checkpoint: Checkpoint, lines: Sequence[str]) -> dict:
     ids = checkpoint.tokenizer.encode(lines[0])
     return {
         "lines": list(lines),
-        "tensors": [[name, list(weights.shape)] for name, weights in checkpoint.weights.items()],
+        "tensors": [[name, list(weights.shape)] for name, weights in checkpoint.model.named_parameters()],
         "tensor": DEFAULT_TENSOR,
         "index": [ids[1] if len(ids) > 1 else 0, 0],
         "rate": DEFAULT_RATE,
