@@ -198,8 +198,9 @@ SECTIONS = (
             "model was certain of it, log V if it found all V tokens equally likely. The loss is the mean over all "
             "places of a [[batch]].",
             "The [[gradient]] says for every weight how fast the loss rises with it. The optimizer then moves all "
-            "weights a little the other way; [[Adam]] first divides each gradient by its usual size. How far they "
-            "move is the [[learning rate]]. A training is a few hundred to a few thousand such steps.",
+            "weights a little the other way; [[Adam]] first divides each gradient by its usual size, and [[Muon]], "
+            "which most models here learn with, goes equally far in all directions of a matrix. How far they move "
+            "is the [[learning rate]]. A training is a few hundred to a few thousand such steps.",
             "The last tenth of the text is never trained on. Once the loss there no longer falls while the training "
             "loss does, the model learns its text by heart: that is [[overfitting]]. [[Perplexity]] is e to the loss: "
             "among how many equally likely tokens the model would be as unsure.",
@@ -236,6 +237,7 @@ GLOSSARY = {
     "logit": "The score of a token before the softmax; any number.",
     "logit lens": "The model's own last norm and head, applied to the stream after each part.",
     "mlp": "Two or three matrices with a bend between them, applied to every token alone.",
+    "muon": "An optimizer that makes all directions in the gradient of a matrix equally long before it steps.",
     "nat": "The unit of surprise where log is the natural logarithm; 1 nat is 1.44 bits.",
     "norm": "Division of a vector by its size, so that its numbers are of unit scale; LayerNorm takes off their mean "
     "as well.",

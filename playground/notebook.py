@@ -25,6 +25,7 @@ from playground.training import get_lr
 
 MAX_TEXT = 5_000_000  # bytes of a text that travels along
 MAX_READABLE = 20_000  # characters of one that stands there as it is; a longer one is compressed
+MAX_RATES = 1_000  # learning rates that were chosen on the way
 BASE64_LINE = 118
 
 # What of the source stands in which section: files, or headings in them by how they begin.
@@ -372,6 +373,7 @@ def _source() -> Excerpt:
 
 
 def _settings(checkpoint: Checkpoint, prompt: str) -> str:
+    n_steps = min(checkpoint.step, checkpoint.train_config.max_iters)
     return f"""
 NAME = {checkpoint.name!r}  # the run that this notebook repeats
 PROMPT = {prompt!r}
@@ -382,7 +384,7 @@ VOCAB_SIZE = {checkpoint.config.vocab_size}  # of words or byte-pair subwords; f
 
 config = {_call(checkpoint.config)}
 train_config = {_call(checkpoint.train_config)}
-N_STEPS = {len(checkpoint.history)}  # that the run took; the schedule of its learning rate is for max_iters
+N_STEPS = {n_steps}  # that the run took; the schedule of its learning rate is for max_iters
 RATES = {_rates(checkpoint.history, checkpoint.train_config)}  # learning rates chosen on the way, by their steps
 
 PAGE_VAL_LOSS = {checkpoint.val_loss!r}  # over all of the validation part, as the page had it at the end
@@ -398,10 +400,12 @@ def _call(settings: object) -> str:
 def _rates(history: Sequence[TrainStep], config: TrainConfig) -> dict[int, float]:
     """The steps from which on the learning rate was another than the schedule's, with the rates that they had."""
     rates, scale = {}, 1.0
-    for number, step in enumerate(history, 1):
+    for number, step in enumerate(history[: config.max_iters], 1):
         planned = get_lr(number, config)
-        if not math.isclose(step.learning_rate, scale * planned, rel_tol=1e-9):
+        if planned and not math.isclose(step.learning_rate, scale * planned, rel_tol=1e-9):
             rates[number], scale = step.learning_rate, step.learning_rate / planned
+    if len(rates) > MAX_RATES:
+        raise BadInput(f"The learning rate of this run was changed {len(rates):,} times, too often for a notebook.")
     return rates
 
 

@@ -18,6 +18,7 @@ from playground.heads import TOO_LARGE
 from playground.tokenizer import visible
 
 N_SHOWN = 5  # tokens of a column
+N_TABLES = 20  # of random rows, by which chance is judged
 TEMPERATURES = (0.5, 1.0, 2.0)
 
 
@@ -46,11 +47,13 @@ def last_token(checkpoint: Checkpoint, ids: list[int]) -> Answer:
     whole, alone = (_probs(checkpoint, seen) for seen in (ids, ids[-1:]))
     shared = float(torch.minimum(whole, alone).sum())
     last = _quoted(checkpoint, ids[-1])
+    counted = checkpoint.config.position in ("learned", "sinusoidal")
+    place = ", and on its place, which is the first when it stands alone" if counted else ""
     return Answer(
         (_likeliest("after the whole sentence", whole), _likeliest(f"after {last} alone", alone)),
         "probability",
         f"The two distributions have {_percent(shared)} in common: that much of what it says comes after {last} in any "
-        f"case. The other {_percent(1 - shared)} depends on the words before.",
+        f"case. The other {_percent(1 - shared)} depends on what stands before it{place}.",
     )
 
 
@@ -76,22 +79,33 @@ def alike(checkpoint: Checkpoint, ids: list[int]) -> Answer:
     table = torch.empty(config.vocab_size, config.n_embd).normal_(0.0, 1.0, generator=generator)  # (V, C)
     before = nearest(table.double().numpy(), token, N_SHOWN)
     now = neighbours(checkpoint, token, N_SHOWN)
-    by_chance = before.cosines[0]
+    by_chance = largest_by_chance(config.vocab_size - 1, config.n_embd)
     if not np.isfinite(now.cosines).all():
         raise BadInput(TOO_LARGE)
     nearer = [id for id, cosine in zip(now.ids.tolist(), now.cosines, strict=True) if cosine > by_chance]
     found = (
         f"Nearer than that is now {_listed(checkpoint, nearer)}: training has turned these rows towards it, by nothing "
-        f"but foreseeing the next token.{' The others are as near as random rows.' * (len(nearer) < len(now.ids))}"
+        f"but foreseeing the next token.{' The others could be as near by chance.' * (len(nearer) < len(now.ids))}"
         if nearer
-        else "No row is nearer now: this model did not need to make this token like any other."
+        else "No row is nearer now: this model has not made this token like any other, or not yet."
     )
     return Answer(
-        (_column("random rows, as before training", before), _column("the table now", now)),
+        (_column("a table of random rows", before), _column("the table now", now)),
         "cosine",
-        f"By chance alone the row of {_quoted(checkpoint, token)} and the nearest of {config.vocab_size - 1:,} random "
-        f"ones have a cosine of {by_chance:.3f}. {found}",
+        f"In {N_TABLES} tables of {config.vocab_size:,} random rows no row came nearer to that of "
+        f"{_quoted(checkpoint, token)} than a cosine of {by_chance:.3f}. {found}",
     )
+
+
+def largest_by_chance(n_rows: int, n_embd: int) -> float:
+    """The largest cosine that a vector has with any of so many random ones, in so many dimensions, in several tables.
+
+    A direction is drawn by normal numbers, one along the vector and the others across it, whose squares add up to a
+    number that has the chi-squared distribution.
+    """
+    rng = np.random.default_rng(0)
+    along, across = rng.standard_normal(N_TABLES * n_rows), rng.chisquare(n_embd - 1, N_TABLES * n_rows)
+    return float((along / np.sqrt(along**2 + across)).max())
 
 
 TRIES: dict[str, Callable[[Checkpoint, list[int]], Answer]] = {

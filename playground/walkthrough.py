@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from playground.checkpoint import Checkpoint
+from playground.checkpoint import SMALL, Checkpoint
 from playground.embeddings import nearest, positions, token_map
+from playground.errors import BadInput
 from playground.generation import Sampling, next_logits, next_token_probs
 from playground.listing import Listing, watch
 from playground.model import Trace, attention, causal_mask, rotate
 from playground.tokenizer import BPETokenizer, PairTokenizer, gpt2_chunk, split_chunks
-from playground.training import get_lr
 
 Call = tuple[Callable, tuple[object, ...]]  # a function, and what to call it with
 
@@ -48,6 +48,8 @@ def _chunks(tokenizer: PairTokenizer, text: str) -> list[str]:
 
 
 def _embedding(checkpoint: Checkpoint, ids: list[int], *_) -> Iterator[Call]:
+    if checkpoint.weights["wte.weight"].numel() > SMALL:
+        raise BadInput("This model's table is so large that to draw it once more would keep others waiting.")
     yield token_map, (checkpoint,)
     yield nearest, (checkpoint.weights["wte.weight"].double().numpy(), ids[-1], 10)
 
@@ -101,9 +103,12 @@ def _head(checkpoint: Checkpoint, ids: list[int], *_) -> Iterator[Call]:
 
 
 def _training(checkpoint: Checkpoint, ids: list[int], *_) -> Iterator[Call]:
-    row = torch.tensor([ids if len(ids) > 1 else 2 * ids])  # at least one token to see and one to foresee
+    if len(ids) < 2:
+        raise BadInput(
+            "The sentence has one token, and a loss needs two, one to see and one to foresee: add some words."
+        )
+    row = torch.tensor([ids])  # (B, T + 1)
     yield checkpoint.model.loss, (row[:, :-1], row[:, 1:])
-    yield get_lr, (max(1, checkpoint.step), checkpoint.train_config)
 
 
 def _stream(checkpoint: Checkpoint, ids: list[int], layer: int) -> Tensor:

@@ -11,7 +11,7 @@ from playground.course import SECTIONS
 from playground.errors import BadInput
 from playground.model import GPT
 from playground.tokenizer import CharTokenizer
-from playground.tries import TRIES
+from playground.tries import TRIES, largest_by_chance
 
 TOKENIZER = CharTokenizer.train("abcdefgh")
 
@@ -71,3 +71,25 @@ def test_what_is_said_of_likeness_follows_the_numbers(checkpoint):
         checkpoint.config.vocab_size, checkpoint.config.n_embd
     )  # no two of them have anything in common
     assert "No row is nearer now" in TRIES["neighbours"](replace(checkpoint, weights=trained), [0]).sentence
+
+
+@pytest.mark.parametrize(("n_rows", "n_embd"), [(50, 4), (1_000, 64)])
+def test_what_comes_by_chance_is_that_of_random_tables(n_rows, n_embd):
+    """Against tables that are really drawn: of 40 of them about one in 20 has a nearer row."""
+    limit = largest_by_chance(n_rows, n_embd)
+    rows = torch.randn(40, n_rows + 1, n_embd, generator=torch.Generator().manual_seed(5))
+    rows = rows / rows.norm(dim=-1, keepdim=True)
+    nearest = (rows[:, 1:] @ rows[:, :1].transpose(1, 2)).amax((1, 2))  # (40,)
+    assert (nearest > limit).sum() <= 8
+    assert nearest.max() > limit - 0.1
+
+
+def test_a_model_that_has_learned_nothing_is_not_told_that_it_has():
+    tokenizer = CharTokenizer.train("".join(map(chr, range(65, 165))))
+    config = random_checkpoint(tokenizer, n_embd=32).config
+    told = 0
+    for seed in range(40):
+        model = GPT(config, torch.Generator().manual_seed(100 + seed))
+        untrained = replace(random_checkpoint(tokenizer, n_embd=32), weights=model.state_dict())
+        told += "training has turned" in TRIES["neighbours"](untrained, [seed]).sentence
+    assert told <= 6  # by chance about one in 20

@@ -1,16 +1,18 @@
 """The code of the course: the numbers beside its lines are those of the model itself, whatever its architecture."""
 
-import math
 from itertools import product
 
 import pytest
 import torch
 from handmade import random_checkpoint
 
+from playground import walkthrough
 from playground.checkpoint import Checkpoint
 from playground.config import ACTIVATIONS, NORMS, POSITIONS
 from playground.course import SECTIONS
+from playground.errors import BadInput
 from playground.inspection import inspect
+from playground.model import Trace
 from playground.tokenizer import CharTokenizer, train_tokenizer
 from playground.walkthrough import CALLS, walk
 
@@ -86,6 +88,29 @@ def test_one_token_is_enough_for_every_section():
     checkpoint = model(n_layer=1)
     ids = checkpoint.tokenizer.encode("t")
     for slug in CALLS:
-        assert walk(checkpoint, ids, slug)
-    loss = float(walk(checkpoint, ids, "training")[0].lines[-1].made[0].split()[1])
-    assert math.isfinite(loss)
+        if slug != "training":
+            assert walk(checkpoint, ids, slug)
+    with pytest.raises(BadInput, match="a loss needs two"):
+        walk(checkpoint, ids, "training")
+
+
+def test_a_table_too_large_to_be_drawn_again_is_not(monkeypatch):
+    monkeypatch.setattr(walkthrough, "SMALL", 10)
+    with pytest.raises(BadInput, match="keep others waiting"):
+        walk(model(), [0], "embedding")
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 1)])
+def test_tokens_places_and_mask_are_those_of_the_sentence(place):
+    checkpoint = model()
+    ids, (layer, head) = checkpoint.tokenizer.encode(TEXT), place
+    assert made(checkpoint, "tokenizer")[0] == {"text": repr(TEXT), "→": f"{len(ids)}: {ids[0]} {ids[1]} {ids[2]} …"}
+    assert made(checkpoint, "masking")[0]["length"] == str(len(ids))
+    trace = Trace(("q",))
+    checkpoint.model(torch.tensor([ids]), trace)
+    turned = made(checkpoint, "positions", layer, head)[1]["→"]
+    assert begins(turned) == pytest.approx(trace.q[layer].flatten()[:3].tolist(), rel=1e-3)
+    unit = torch.nn.functional.normalize(checkpoint.weights["wte.weight"].double(), dim=-1)
+    assert begins(made(checkpoint, "embedding")[1]["cosines"]) == pytest.approx(
+        (unit @ unit[ids[-1]])[:3].tolist(), rel=1e-3
+    )

@@ -23,11 +23,11 @@ from playground.ui.components.go_on import go_on
 from playground.ui.components.head_stages import head_stages
 from playground.ui.components.logit_lens import logit_lens_table
 from playground.ui.components.mask_view import mask_view
-from playground.ui.components.next_token import next_token
+from playground.ui.components.next_token import next_token, pack_next
 from playground.ui.components.question import pack_answer, question
 from playground.ui.components.token_view import token_view
 from playground.ui.components.unrolled_step import pack_choices, pack_step, unrolled_step
-from playground.ui.generate import bars_figure, distribution_after
+from playground.ui.generate import bars_figure
 from playground.ui.looks import follow_picks, look_at
 from playground.ui.shown import Inspections
 from playground.ui.site import QUIET, Site, Tab, answer, beginning, fitting_prompt, suggest_prompt, tell, unless_same
@@ -44,13 +44,15 @@ TAKE_HOME = (
     "### Take it home\nA **notebook** in these ten sections, with the code and your settings: it trains this model "
     "anew and ends at the same loss. Or a **lesson page**, one file to open or hand out, with this model's pictures."
 )
+OF_A_HEAD = ("positions", "masking", "attention", "heads", "layer")  # sections whose code is that of one head or layer
 NO_CHOICE = "The page asked for no step that can be taken: reload it."
+NOT_KEPT = "What stood here is not kept any more: press Look at it."
 NO_SECTION = "The course has no such section: reload the page."
 NO_QUESTION = "The course has no such question: reload the page."
 
 
 def build(site: Site) -> Tab:
-    inspections = Inspections()
+    inspections = Inspections(NOT_KEPT)
     closely, without = closer.functions(site, inspections), ablation.functions(site, inspections)
     tables = embeddings.functions(site, inspections)
     with gr.Column(elem_id="course", elem_classes="course"):
@@ -92,7 +94,8 @@ def build(site: Site) -> Tab:
     def looked_at(workspace: Workspace, checkpoint: Checkpoint, version: int, key: str, sentence: str) -> list:
         look, note = look_at(site, inspections, key, checkpoint, sentence)
         link = {"shipped": look["shipped"], "sentence": look["prompt"]}
-        distribution = distribution_after(key, checkpoint, sentence, 1.0, 0, 1.0)
+        logits, text = inspections.get(look["id"]).inspection.logits[-1], checkpoint.tokenizer.token_text
+        distribution = pack_next(logits, text, 1.0, 0, 1.0, look["prompt"], key)
         seen = [note, link, cut_by_each(workspace, checkpoint, sentence), distribution, *[look] * len(looking)]
         return [*seen, to_take(key, version, sentence)]
 
@@ -135,10 +138,10 @@ def _lines_of(site: Site, inspections: Inspections) -> Callable:
         shown.check(layer, head)
         if slug not in {section.slug for section in SECTIONS}:
             raise BadInput(NO_SECTION)
-        place = (0 if i == AVERAGE else i for i in (layer, head))  # an average has no code of its own
+        place = [0 if i == AVERAGE else i for i in (layer, head)]  # an average has no code of its own
         with site.visit():
             seen = walk(shown.checkpoint, shown.ids, slug, *place)
-        return {"listings": list(map(pack_listing, seen))}
+        return {"place": place if slug in OF_A_HEAD else None, "listings": list(map(pack_listing, seen))}
 
     return lines
 

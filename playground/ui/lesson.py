@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from playground.ablation import unmask
-from playground.checkpoint import Checkpoint
+from playground.checkpoint import SMALL, Checkpoint
 from playground.course import GLOSSARY, SECTIONS, Piece, pieces
 from playground.embeddings import positions, token_map
+from playground.errors import BadInput
 from playground.generation import SAMPLE_TOKENS, Sampling, generate_ids, next_token_probs
 from playground.inspection import Inspection, attention_weights, head_stages, inspect, logit_lens
 from playground.life import begin_life, look
@@ -37,6 +38,11 @@ RULES = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inlin
 MAX_SAMPLES = 64  # that travel along
 PRINTED_SAMPLES = 6  # that stand there to be read, however the page is shown
 MANY_TOKENS = 2_000  # in a map; as an SVG so many dots would be large
+MAX_SAMPLE = 5_000  # characters of one; those of a stranger's file may have any length
+TOO_LARGE_A_MODEL = (
+    "This model has {:,} weights, and a lesson page is drawn of models of at most {:,}, so that nobody else has to "
+    "wait: take a smaller one into use."
+)
 NO_LIFE = "What the heads did while this model learned was not kept, so there is nothing to move through here."
 NO_RUN = "This model was trained elsewhere, so its losses on the way are not known."
 NO_POSITIONS = "This model has no positional encoding: only the mask tells it the order of its tokens."
@@ -70,8 +76,10 @@ class Lesson:
 def lesson_page(checkpoint: Checkpoint, prompt: str) -> Iterator[str]:
     """The page of a model, tried on the prompt, piece by piece: each takes a moment to draw.
 
-    `BadInput` if the model knows nothing in the prompt.
+    `BadInput` if the model knows nothing in the prompt, or is so large that a piece would take seconds.
     """
+    if checkpoint.config.n_params > SMALL:
+        raise BadInput(TOO_LARGE_A_MODEL.format(checkpoint.config.n_params, SMALL))
     from playground import figures  # it takes most of a second, and only a download needs it
 
     lesson = Lesson(checkpoint, prompt, figures)
@@ -133,7 +141,8 @@ def _has_life(checkpoint: Checkpoint) -> bool:
 def _samples(checkpoint: Checkpoint) -> list[tuple[int, str]]:
     """What the model wrote on the way, by its steps."""
     begun = [(0, checkpoint.beginning.sample)] if checkpoint.beginning else []
-    return [(step, text) for step, text in [*begun, *((s.step, s.sample) for s in checkpoint.history)] if text]
+    written = [*begun, *((step.step, step.sample) for step in checkpoint.history)]
+    return [(step, text[:MAX_SAMPLE]) for step, text in written if text]
 
 
 def _spread(things: Sequence, most: int) -> list:
@@ -234,7 +243,8 @@ def _heads(lesson: Lesson) -> str:
     ids = lesson.ids
     now = look(begin_life(lesson.checkpoint.config, ids, 2 * ids[:1]), lesson.checkpoint.model, lesson.checkpoint.step)
     figure = lesson.figures.life_figure(now, 0, lesson.caption)
-    return _picture(lesson, figure, "Every head's attention to the sentence, a row for each layer.")
+    seen = "the sentence" if len(now.ids) == len(ids) else f"the first {len(now.ids)} tokens of the sentence"
+    return _picture(lesson, figure, f"Every head's attention to {seen}, a row for each layer.")
 
 
 def _layer(lesson: Lesson) -> str:

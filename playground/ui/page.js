@@ -1,5 +1,6 @@
 // The page's address says what is looked at, so that a link shows it to others, and how. Stands before all other scripts.
 
+const LONGEST_LINK = 1000; // characters of a text: servers refuse addresses that are much longer
 const addressNext = {};
 let addressTimer = 0;
 
@@ -20,7 +21,7 @@ function goInAddress(shown) {
 function writeAddress(way = "replaceState") {
   const url = new URL(location.href);
   for (const [name, value] of Object.entries(addressNext)) {
-    if (value === null) url.searchParams.delete(name);
+    if (value === null || String(value).length > LONGEST_LINK) url.searchParams.delete(name);
     else url.searchParams.set(name, value);
     delete addressNext[name];
   }

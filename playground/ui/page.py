@@ -21,6 +21,7 @@ import gradio as gr
 import torch
 
 from playground import checkpoint as checkpoints
+from playground.course import SECTIONS
 from playground.generation import MAX_PROMPT
 from playground.settings import Settings
 from playground.tokenizer import without_surrogates
@@ -32,7 +33,8 @@ from playground.ui.site import QUIET, TITLES, Site, shortened, tell
 from playground.workspaces import Workspaces
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
-CSS = Path(__file__).with_name("page.css").read_text()
+SHOWN = ", ".join(f'[data-section="{section.slug}"] .of-{section.slug}' for section in SECTIONS)  # of the course
+CSS = f"{Path(__file__).with_name('page.css').read_text()}\n:is({SHOWN}) {{ display: block; }}\n"
 M_ARENA_MAX = -8  # of glibc's malloc.h
 PREPARE_AFTER = 5.0  # seconds; a visitor who waits for the page to start comes first
 SECONDS_TO_LEAVE = 4.5  # from the order to end to the end; a Space waits longer, a host that is asked for 5 does not

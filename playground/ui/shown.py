@@ -103,7 +103,7 @@ class Kept(Generic[Thing]):
 
 
 class Inspections(Kept[Shown]):
-    """What the Attention tabs show."""
+    """What a tab shows of traces; a page whose own is gone is told `not_kept`."""
 
-    def __init__(self):
-        super().__init__(MAX_KEPT_BYTES, NOT_KEPT)
+    def __init__(self, not_kept: str = NOT_KEPT):
+        super().__init__(MAX_KEPT_BYTES, not_kept)

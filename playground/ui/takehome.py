@@ -6,12 +6,13 @@ import gradio as gr
 
 from playground.checkpoint import Checkpoint
 from playground.errors import BadInput
+from playground.generation import encode_prompt
 from playground.notebook import notebook, to_bytes
 from playground.tokenizer import without_surrogates
 from playground.ui.checkpoints import file_name
 from playground.ui.components.downloads import downloads, pack_file
 from playground.ui.lesson import lesson_page
-from playground.ui.site import Site, answer, fitting_prompt
+from playground.ui.site import Site, answer, suggest_prompt
 
 KINDS = {"notebook": "Download as notebook", "lesson": "Download as lesson page"}
 SLICE = 0.2  # seconds of drawing in a row; between two slices trainings have their turn
@@ -36,7 +37,7 @@ def _file(site: Site) -> Callable:
                 checkpoint = site.checkpoint(key, version)
             case _:
                 raise BadInput(NOTHING_TO_TAKE)
-        prompt = fitting_prompt(checkpoint, without_surrogates(sentence))
+        prompt = _prompt(checkpoint, without_surrogates(sentence))
         name = file_name(checkpoint.name)
         if kind == "lesson":
             return pack_file(f"{name}.html", _lesson(site, checkpoint, prompt))
@@ -45,6 +46,15 @@ def _file(site: Site) -> Callable:
             return pack_file(f"{name}.ipynb", to_bytes(notebook(checkpoint, text, prompt)))
 
     return file
+
+
+def _prompt(checkpoint: Checkpoint, sentence: str) -> str:
+    """The visitor's sentence, as the page looks at it, unless the model knows nothing in it."""
+    try:
+        encode_prompt(checkpoint.tokenizer, sentence)
+    except BadInput:
+        return suggest_prompt(checkpoint, longest=48)
+    return sentence
 
 
 def _lesson(site: Site, checkpoint: Checkpoint, prompt: str) -> bytes:

@@ -74,6 +74,9 @@ def test_each_of_the_ten_sections_has_its_four_parts(course):
         assert code.locator(".ls-line:visible").count() > 1 and code.locator(".ls-made:visible").count() > 0
         asks = course.own("course-question").locator(".qu-question").filter(visible=True)
         expect(asks.locator(".qu-words")).to_have_text(section.question)
+        offered = course.page.locator("#course [data-try], #course .ev-card").filter(visible=True)
+        names = offered.evaluate_all("nodes => nodes.map(({ dataset }) => dataset.try ?? dataset.name)")
+        assert names == list(section.experiments)
         if number < len(SECTIONS):
             course.own("course-go-on").get_by_role("button", name=f"Next: {SECTIONS[number].title}").click()
     expect(course.own("course-go-on").get_by_role("button")).to_have_count(0)
@@ -150,6 +153,15 @@ def test_another_sentence_changes_picture_code_and_answer(course):
     expect(course.own("sentence-note")).to_contain_text("type at least one character")
     expect(course.own("sentence-note")).to_contain_text("still of the sentence before")
     expect(course.page.locator("#course-introduction .prompt")).to_contain_text("Ω")  # nothing is lost
+
+
+def test_a_long_sentence_leaves_the_page_reachable(course):
+    box(course).fill("Mia had a dog. " * 4_000)
+    box(course).press("Enter")
+    expect(course.own("sentence-note")).to_contain_text("The model sees, and the picture shows, the last 64")
+    course.until(lambda: "sentence" not in query(course), "the address to do without the sentence")
+    course.reload()
+    expect(course.own("course-words").get_by_role("heading", name="1. Introduction")).to_be_visible()
 
 
 def test_a_head_that_is_picked_is_the_one_whose_stages_are_shown(course, shipped):

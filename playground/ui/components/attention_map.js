@@ -2,7 +2,6 @@
 // Head -1 is the average over a layer's heads, layer -1 (then head is -1 too) the average over all.
 
 const FIRST = [0, 0]; // the head that is locked, as the server has it, when a trace is new
-const LONGEST_LINK = 1000; // characters of a prompt that an address may have
 const REST_MS = 60; // how long the pointer rests before a preview: sweeping over the grid loads nothing
 const GRID_HEIGHT = 520; // about as high as the large map beside it
 const LABEL_FONT = { largest: 12, smallest: 9 };
@@ -40,6 +39,7 @@ const PARTS = [
 ];
 const ui = Object.fromEntries(PARTS.map((name) => [name, element.querySelector(`.am-${name}`)]));
 
+const inCourse = Boolean(element.closest(".course-part"));
 const clamp = (number, low, high) => Math.min(Math.max(number, low), high);
 const same = (a, b) => Boolean(a && b) && a[0] === b[0] && a[1] === b[1];
 
@@ -49,6 +49,7 @@ async function load() {
   const request = ++state.requests;
   const id = props.value?.id;
   if (!id) return clear(EMPTY);
+  if (inCourse && !isOf(element.closest(".course").dataset.section)) return; // until its section is shown
   const answer = await ask(() => server.grid([id, ...(state.locked ?? askedHead())]));
   if (request !== state.requests) return;
   if (answer.error) return clear(answer.error);
@@ -91,7 +92,7 @@ function begin(trace) {
   paintThumbs();
   light(null);
   const { shipped, prompt } = props.value;
-  link({ model: shipped, prompt: prompt.length > LONGEST_LINK ? null : prompt });
+  link({ model: shipped, prompt });
   lock([layer, head]);
   if (!state.badges) loadBadges(trace, props.value.model);
 }
@@ -745,4 +746,5 @@ document.addEventListener(HEAD_CHOSEN, lockChosen);
 onTheme(redraw);
 new ResizeObserver(redrawMap).observe(ui.stage);
 watch("value", load);
-load();
+if (inCourse) whileSection(() => state.trace?.id !== props.value?.id && load());
+else load();

@@ -1,6 +1,6 @@
 // The code behind a section of the course: see code_lines.py for the value and what the server sends.
 
-const OF_TRAINING = "More code: the loss of your sentence, and the learning rate of the last step";
+const OF_TRAINING = "More code: the loss of your whole sentence";
 
 const find = (selector) => element.querySelector(selector);
 let slug = ""; // of the section that is shown
@@ -14,6 +14,7 @@ async function load() {
   const { id, layer, head } = props.value;
   const answer = await ask(() => server.lines([id, slug, layer, head]));
   if (request !== requests) return;
+  if (answer.place) find("h4").append(` (${headName(answer.place)})`);
   find(".look-note").textContent = answer.error ?? "";
   find(".look-note").hidden = !answer.error;
   const figures = (answer.listings ?? []).map((listing) => {

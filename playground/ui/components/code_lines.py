@@ -22,8 +22,8 @@ TEMPLATE = """
 def code_lines(lines: Callable, **kwargs) -> gr.HTML:
     """The component. Its value is what the course looks at (see learn.py), or None.
 
-    For the section that is shown it asks `lines([id, slug, layer, head])` for a list of `pack_listing(…)`, or
-    `{"error": sentence}`.
+    For the section that is shown it asks `lines([id, slug, layer, head])` for `{"place", "listings"}`, the layer and
+    head that it is of (or None) and a list of `pack_listing(…)`, or for `{"error": sentence}`.
     """
     return component("code_lines", TEMPLATE, "look", "listing", server_functions=[lines], **kwargs)
 

@@ -19,9 +19,11 @@ function kept() {
   }
 }
 
-const progress = kept();
+let progress = kept();
 
 function keep(list, slug) {
+  const [before, elsewhere] = [progress, kept()]; // another page may have gone on meanwhile
+  progress = { seen: before.seen.union(elsewhere.seen), answered: before.answered.union(elsewhere.answered) };
   progress[list].add(slug);
   try {
     localStorage.setItem(KEPT, JSON.stringify({ seen: [...progress.seen], answered: [...progress.answered] }));

@@ -128,11 +128,17 @@ function conclude(card, { measures, notice }) {
   }));
   card.find(".ev-samples").replaceChildren(...card.results.map((result) => sampleNode(card.about, result)));
   card.find(".ev-outcome").hidden = false;
-  card.find(".ev-notice").append(make("h5", "", "What to notice"), make("p", "", notice));
+  card.find(".ev-notice").append(make("h5", "", "What to notice"), make("p", "", surprise(figures) + notice));
   setState(card, "done", [`Seed ${card.seed}.`, ...lost(card)].join(" "));
   card.node.dataset.figures = JSON.stringify(figures);
   draw(card);
   document.dispatchEvent(new CustomEvent(QUESTION_ANSWERED, { detail: { section: card.about.section } }));
+}
+
+// Before the words on what is to be expected, if this run has come out otherwise.
+function surprise([whole, broken]) {
+  const [before, after] = [whole.at(-1), broken.at(-1)];
+  return after === null || before < after ? "" : "This time it came out the other way, which is rare: run it again. What is usual: ";
 }
 
 function heading(text, scope) {

@@ -39,6 +39,12 @@ function offerFigure(place, draw) {
 
 const CAPTION_AFTER = 1000; // ms since the picture last changed: the server draws the whole figure for it
 
+// What a pointer reads, and the caption itself, change no figure.
+function isPassing(node) {
+  const around = node.nodeType === Node.ELEMENT_NODE ? node : node.parentElement;
+  return around?.closest(".figure-caption, [role=status], .look-cells, .look-light");
+}
+
 // Below the picture, what stands in the figure's file.
 function keepCaption(place, draw) {
   const caption = make("p", "figure-caption");
@@ -52,7 +58,7 @@ function keepCaption(place, draw) {
     if (caption.textContent !== text) caption.textContent = text;
   }
   new MutationObserver((changes) => {
-    if (changes.every(({ target }) => caption.contains(target))) return;
+    if (changes.every(({ target }) => isPassing(target))) return;
     clearTimeout(timer);
     timer = setTimeout(renew, CAPTION_AFTER);
   }).observe(element, { subtree: true, childList: true, attributes: true, characterData: true });

@@ -9,19 +9,21 @@ function compose() {
   const url = new URL(location.href);
   const shown = [...chosen(tabs), ...chosen(ways)];
   url.searchParams.delete("show");
+  url.hash = "";
   if (chosen(tabs).length && !chosen(tabs).includes(asked("tab"))) url.searchParams.set("tab", chosen(tabs)[0]);
   // Commas as they are: people read such links.
   link.value = url.href + (shown.length ? `${url.search ? "&" : "?"}show=${shown.join(",")}` : "");
-  find(".look-readout").textContent = "";
 }
 
 async function copy() {
+  compose();
   link.select();
   const done = await navigator.clipboard.writeText(link.value).then(() => true, () => false);
   find(".look-readout").textContent = done ? "Copied." : "The browser did not copy it: press Ctrl+C, it is marked.";
 }
 
-element.addEventListener("change", compose);
+// The address changes with what is looked at.
+for (const event of ["change", "pointerenter", "focusin"]) element.addEventListener(event, compose);
 find("details").addEventListener("toggle", compose);
 find("button").addEventListener("click", copy);
 for (const box of [...tabs, ...ways]) box.checked = isShown(box.value);
