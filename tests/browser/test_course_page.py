@@ -57,6 +57,7 @@ def course(visitor):
     visitor.open("Learn")
     expect(visitor.own("course-words").get_by_role("heading", name="1. Introduction")).to_be_visible()
     visitor.until(lambda: query(visitor).get("tab") == "learn", "the tab is in the address")
+    expect(box(visitor)).not_to_have_value("")
     return visitor
 
 
