@@ -523,9 +523,10 @@ def test_what_the_page_itself_sends_succeeds(server, strike, attacked):
     [
         ("save_as", [None], {}),
         ("add", [file_of("http://127.0.0.1/model.safetensors")], {}),
-        ("pick", [["a", 0, 0]], {"event_data": None}),
-        ("pick", [["a", 0, 0]], {"event_data": {"layer": [], "head": 0}}),
-        ("pick", [0], {"event_data": {"layer": 0, "head": 0}}),
+        ("pick", [["a", 0, 0]], {}),
+        ("pick", [{"id": "guess", "layer": 0, "head": 0}], {}),
+        ("pick", [{"id": "guess", "layer": [], "head": 0}], {}),
+        ("pick", [None], {}),
         ("set_rate", [math.nan], {}),
         ("set_rate", [10**400], {}),
         ("order", [], {}),

@@ -38,18 +38,14 @@ def follow_picks(heads: gr.HTML, inspections: Inspections, parts: Sequence[Compo
     """Has parts that show one head follow the one that is picked in a map of all of them."""
 
     @tell
-    def pick(look, event: gr.EventData):
-        match look, event._data:
-            case None, _:  # nothing is shown yet
-                return [None] * len(parts)
-            case {"id": str(trace)}, {"id": str(picked), "layer": int(layer), "head": int(head)}:
-                if picked != trace:  # by now another text is shown
-                    return [gr.skip()] * len(parts)
+    def pick(look):
+        match look:
+            case {"id": str(trace), "layer": int(layer), "head": int(head)}:
                 inspections.get(trace).check(layer, head)
-                return [look | {"layer": layer, "head": head}] * len(parts)
+                return [look] * len(parts)
         raise BadInput(NOTHING_PICKED)
 
-    heads.pick(pick, parts[0], list(parts), queue=False, trigger_mode="always_last", **QUIET)
+    heads.pick(pick, heads, list(parts), queue=False, trigger_mode="always_last", **QUIET)
 
 
 def _note(inspection: Inspection) -> dict | None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -17,6 +18,7 @@ from playground.course import GLOSSARY, SECTIONS, pieces
 from playground.inspection import inspect
 from playground.tokenizer import visible
 from playground.tries import TRIES
+from playground.ui.shown import Shown
 
 pytestmark = pytest.mark.browser
 
@@ -165,7 +167,10 @@ def test_a_long_sentence_leaves_the_page_reachable(course):
     expect(course.own("course-words").get_by_role("heading", name="1. Introduction")).to_be_visible()
 
 
-def test_a_head_that_is_picked_is_the_one_whose_stages_are_shown(course, shipped):
+def test_of_heads_picked_in_a_row_the_last_one_is_shown(course, shipped, monkeypatch):
+    """Also where the server is slow: the second is picked while it works on the first."""
+    check = Shown.check
+    monkeypatch.setattr(Shown, "check", lambda *asked: sleep(0.3) or check(*asked))
     step(course, 7).click()
     heads = course.own("course-heads")
     heads.locator(".am-layer").select_option("2")

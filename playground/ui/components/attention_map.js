@@ -46,8 +46,9 @@ const same = (a, b) => Boolean(a && b) && a[0] === b[0] && a[1] === b[1];
 // ---- Loading a trace ----
 
 async function load() {
-  const request = ++state.requests;
   const id = props.value?.id;
+  if (id && id === state.trace?.id) return; // it was told which head is picked
+  const request = ++state.requests;
   if (!id) return clear(EMPTY);
   if (inCourse && !isOf(element.closest(".course").dataset.section)) return; // until its section is shown
   const answer = await ask(() => server.grid([id, ...(state.locked ?? askedHead())]));
@@ -126,7 +127,10 @@ function lock(pair) {
   link({ layer: pair[0] + 1, head: pair[1] + 1 });
   markLocked();
   show(pair);
-  if (changed) trigger("pick", { id: state.trace.id, layer: pair[0], head: pair[1] });
+  if (!changed) return;
+  // In the value, not as the event's data: of several picks in a row Gradio sends the last one with the first one's data.
+  props.value = { ...props.value, layer: pair[0], head: pair[1] };
+  trigger("pick");
 }
 
 let resting = 0;

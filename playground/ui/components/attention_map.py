@@ -64,8 +64,8 @@ def attention_map(grid: Callable, head: Callable, badges: Callable, **kwargs) ->
     and `head([id, layer, head])` for `pack_head(...)`. Each may return `{"error": sentence}` instead.
     Everything in the arguments comes from a browser: the functions must check it.
 
-    It sends `pick` with `{"id", "layer", "head"}`, counted from 0 and -1 for an average, whenever the locked head
-    changes; of a new trace that is [0, 0] at first.
+    It sends `pick` whenever the locked head changes, which is in its value by then as "layer" and "head", counted from
+    0 and -1 for an average; of a new trace that is [0, 0] at first.
 
     On its element stand the facts that tests read: data-model (whose badges are shown), data-layers, -heads, -tokens,
     -locked and -shown ("layer,head") and -painted (how often the large map was painted); on the readout data-query,
