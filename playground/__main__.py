@@ -1,4 +1,4 @@
-"""The command line: `python -m playground train|generate|evaluate`. Needs neither gradio nor a page."""
+"""The command line: `python -m playground train|generate|evaluate|export`. Needs neither gradio nor a page."""
 
 import argparse
 import json
@@ -22,8 +22,10 @@ from playground.corpora import BUILT_IN
 from playground.corpus import Text, built_in, read_text
 from playground.errors import BadInput
 from playground.evaluation import evaluate
+from playground.export import CONFIG, export_files
+from playground.files import write_folder
 from playground.generation import GenerationStep, Sampling, stream_generate, write_sample
-from playground.interop import CONFIG, open_gpt2
+from playground.interop import open_folder
 from playground.parallel import joined_world, second_thread
 from playground.tokenizer import without_surrogates
 from playground.training import DEVICES, Diverged, Trainer, make_trainer, pick_device, train
@@ -102,9 +104,22 @@ def run_evaluate(args: argparse.Namespace) -> None:
     _report(figures, sentence, args.json)
 
 
+def run_export(args: argparse.Namespace) -> None:
+    files = export_files(_checkpoint(args.dir))
+    with _writing(args.out):
+        out = args.out.resolve()
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise BadInput(f"{args.out} is there already and not empty: name a new folder.")
+        write_folder(out, files)
+    report = {"folder": str(args.out), "files": sorted(files), "bytes": sum(map(len, files.values()))}
+    _report(
+        report, f"Saved to {args.out}, which transformers opens with AutoModelForCausalLM and AutoTokenizer.", args.json
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m playground", description=__doc__.split(":")[0] + ".")
-    commands = parser.add_subparsers(required=True, metavar="train|generate|evaluate")
+    commands = parser.add_subparsers(required=True, metavar="train|generate|evaluate|export")
 
     train_ = commands.add_parser("train", help="train a model on a text file and save its checkpoint")
     train_.add_argument("file", help=f"a text file, or a built-in corpus: {', '.join(BUILT_IN)}")
@@ -142,7 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate_.add_argument("file", help="a text file, or a built-in corpus")
     evaluate_.set_defaults(command=run_evaluate)
 
-    for command in (train_, generate, evaluate_):
+    export = commands.add_parser("export", help="write a model as Hugging Face's transformers opens it")
+    export.add_argument("dir", type=Path, metavar="DIR", help="folder or file of a checkpoint, or folder of a GPT-2")
+    export.add_argument("out", type=Path, metavar="OUT", help="folder to make")
+    export.set_defaults(command=run_export)
+
+    for command in (train_, generate, evaluate_, export):
         command.add_argument("--json", action="store_true", help="print the result as one line of JSON")
     return parser
 
@@ -153,9 +173,9 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 
 def _checkpoint(path: Path) -> Checkpoint:
-    """A checkpoint of ours, or the GPT-2 in a folder of Hugging Face's format, which has a config.json."""
+    """A checkpoint of ours, or the model in a folder of Hugging Face's format, which has a config.json."""
     if (path / CONFIG).is_file():
-        return open_gpt2(path.iterdir(), path.resolve().name)
+        return open_folder(path.iterdir(), path.resolve().name)
     return checkpoints.load(path)
 
 

@@ -5,6 +5,7 @@ Reading one never runs code from it, so a stranger's file can be opened; every p
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,8 @@ BYTES_OF_A_STEP = 300  # in memory, measured
 BYTES_OF_A_TOKEN = 200  # of a vocabulary, likewise
 SMALL = 2**23  # parameters; a model that is made within a moment
 MAX_HEADER = 32 * 2**20  # bytes; JSON takes many times its size once it is read
+
+WeightsOf = Callable[[ModelConfig], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,11 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     return save_tensors(_tensors(checkpoint), metadata=_header(checkpoint))
 
 
+def all_but_weights(checkpoint: Checkpoint) -> bytes:
+    """The same file without the weights, for where they are kept in another form."""
+    return save_tensors(_life(checkpoint), metadata=_header(checkpoint))
+
+
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the file whole or not at all: a reader, or a crash, never meets half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,8 +187,11 @@ def load(path: Path) -> Checkpoint:
     return from_bytes(file.read_bytes())
 
 
-def from_bytes(data: bytes) -> Checkpoint:
-    """The checkpoint in the bytes of an uploaded file. Raises `BadInput` that says what is wrong with it."""
+def from_bytes(data: bytes, weights_of: WeightsOf | None = None) -> Checkpoint:
+    """The checkpoint in the bytes of an uploaded file. Raises `BadInput` that says what is wrong with it.
+
+    Of a file without weights, `weights_of` gives, and checks, those of the model in it.
+    """
     about, stored = _read_header(data)
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise BadInput("This safetensors file was not saved by the playground: it lacks the playground's own header.")
@@ -194,7 +205,10 @@ def from_bytes(data: bytes) -> Checkpoint:
     about_life = about.get("life")
     if about_life is not None:
         check_about(about_life, past.config)
-    _check_shapes(stored, past.config, about_life)
+    expected = shapes(about_life, past.config) if about_life else {}
+    if weights_of is None:
+        expected |= {name: (shape, "F32") for name, shape in weight_shapes(past.config).items()}
+    _check_shapes(stored, expected)
     try:
         tensors = load_tensors(data)
     except SafetensorError as error:
@@ -205,7 +219,8 @@ def from_bytes(data: bytes) -> Checkpoint:
     life = Life.from_dict(about_life, tensors) if about_life else None
     if life:
         check_foreseen(life, past.config)
-    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(LIFE)}
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(LIFE)}
+    weights = weights_of(past.config) if weights_of else own
     return Checkpoint(clean_name(about.get("name")), tokenizer=tokenizer, weights=weights, life=life, **vars(past))
 
 
@@ -217,7 +232,11 @@ def clean_name(name: object) -> str:
 
 
 def _tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    return checkpoint.weights | (checkpoint.life.tensors() if checkpoint.life else {})
+    return checkpoint.weights | _life(checkpoint)
+
+
+def _life(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    return checkpoint.life.tensors() if checkpoint.life else {}
 
 
 def _header(checkpoint: Checkpoint) -> dict[str, str]:
@@ -256,10 +275,8 @@ def weight_shapes(config: ModelConfig) -> dict[str, list[int]]:
         return {name: list(weight.shape) for name, weight in GPT(config).state_dict().items()}
 
 
-def _check_shapes(stored: dict, config: ModelConfig, about_life: dict | None) -> None:
+def _check_shapes(stored: dict, expected: dict[str, tuple[list[int], str]]) -> None:
     """Compares what the file says of its tensors with what the model has, before any takes more memory than it did."""
-    expected = {name: (shape, "F32") for name, shape in weight_shapes(config).items()}
-    expected |= shapes(about_life, config) if about_life else {}
     if set(stored) != set(expected):
         name = sorted(set(stored) ^ set(expected))[0]
         raise BadInput(f"The checkpoint's weights do not belong to its configuration: {quote(name)} is amiss.")

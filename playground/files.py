@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Callable, Collection
+import shutil
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +43,21 @@ def remove_except(folder: Path, names: Collection[str]) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     write_whole(path, lambda unfinished: unfinished.write_bytes(data))
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Makes a folder with files by their names, all of them or, if that fails, none. An empty one may be there."""
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # a crash's
+    try:
+        unfinished.mkdir(parents=True)
+        for name, data in files.items():
+            write_bytes(unfinished / name, data)
+        if folder.exists():
+            folder.rmdir()
+        unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -1,4 +1,4 @@
-"""The one call to another host: the files of a GPT-2 on the Hugging Face Hub, when a visitor asks for it by its id.
+"""The one call to another host: the files of a model on the Hugging Face Hub, when a visitor asks for it by its id.
 
 So that Gradio asks nobody of its own accord, ui/page.py sets HF_HUB_OFFLINE, which stops the whole of the library
 `huggingface_hub`. So this asks the Hub's two addresses itself: without a token, so that a visitor gets what is public
@@ -19,7 +19,8 @@ from huggingface_hub.utils import validate_repo_id
 
 from playground.config import quote
 from playground.errors import BadInput
-from playground.interop import CONFIG, files_of_gpt2, read_config
+from playground.export import CONFIG
+from playground.interop import files_of_model, read_config
 
 MB = 2**20
 MAX_LISTING = 4 * MB  # bytes of what the Hub says of a model
@@ -36,11 +37,14 @@ class Fetched:
 
 
 def fetch(model_id: str, folder: Path, max_mb: float) -> Iterator[Fetched]:
-    """Downloads a GPT-2's files into a folder. Raises `BadInput`, before anything large is fetched wherever it can."""
+    """Downloads the files of a GPT-2, or of an export of ours, into a folder.
+
+    Raises `BadInput`, before anything large is fetched wherever it can.
+    """
     model_id = checked_id(model_id)
     with _telling(model_id), httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client:
         commit, sizes = _listing(client, model_id)
-        names = files_of_gpt2(sizes)
+        names = files_of_model(sizes)
         done, total = 0, sum(sizes[name] for name in names)
         if total > max_mb * MB:
             size = f"{total / MB:,.0f} MB, and {max_mb:,g} MB are this server's limit"

@@ -1,9 +1,9 @@
-"""Models made elsewhere: a GPT-2 in the files that Hugging Face's `transformers` saves becomes a checkpoint of ours.
+"""Folders in Hugging Face's format become checkpoints: what `export` wrote, and GPT-2s that were made elsewhere.
 
-GPT-2 (Radford et al. 2019) is this project's classic architecture, with the same names. Three things differ in its
-files: matrices stand the other way round, the head is usually the embedding's table, and bytes have signs of their own.
-The files may come from anyone: whatever the model here could not compute as `transformers` does is refused, and no
-weight is read before all are known to fit.
+What was exported comes back as it was. GPT-2 (Radford et al. 2019) is this project's classic architecture, with the
+same names. Three things differ in its files: matrices stand the other way round, the head is usually the embedding's
+table, and bytes have signs of their own. The files may come from anyone: whatever the model here could not compute as
+`transformers` does is refused, and no weight is read before all are known to fit.
 """
 
 import json
@@ -17,13 +17,23 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from playground.checkpoint import MAX_HEADER, Checkpoint, clean_name, weight_shapes
-from playground.config import N_BYTES, ModelConfig, TrainConfig, quote
+from playground.checkpoint import MAX_HEADER, Checkpoint, clean_name, from_bytes, weight_shapes
+from playground.config import ModelConfig, TrainConfig, quote
 from playground.errors import BadInput
+from playground.export import (
+    CONFIG,
+    MODEL,
+    OWN,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    TRANSPOSED,
+    byte_signs,
+    shapes_there,
+    weights_here,
+)
 from playground.tokenizer import MAX_ADDED, MAX_ENTRY_BYTES, GPT2Tokenizer, without_surrogates
 
-CONFIG, TOKENIZER, TOKENIZER_PAIR = "config.json", "tokenizer.json", ("vocab.json", "merges.txt")
-ADDED, TOKENIZER_CONFIG = "added_tokens.json", "tokenizer_config.json"  # which not every folder has
+TOKENIZER_PAIR, ADDED = ("vocab.json", "merges.txt"), "added_tokens.json"
 WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")  # large models come in several files
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 MAX_TEXT_FILE = 8 * 2**20  # bytes; GPT-2's tokenizer.json has 1.4 MB
@@ -39,34 +49,49 @@ COMPUTED_HERE = {
     "scale_attn_by_inverse_layer_idx": (False,),
     "add_cross_attention": (False,),
 }
-TRANSPOSED = re.compile(r"h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight")
 NO_WEIGHTS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # masks that older versions saved among the weights
 FLOATS = ("F32", "F16", "BF16")
 # What the model part of a tokenizer.json may have switched on, and GPT-2's has not.
 NO_PART_OF_GPT2 = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
 
 
-def open_gpt2(files: Iterable[Path], name: str) -> Checkpoint:
-    """The GPT-2 in some files, which are known by their names. Raises `BadInput` that says what is wrong with them."""
+def open_folder(files: Iterable[Path], name: str) -> Checkpoint:
+    """The model in some files, which are known by their names. Raises `BadInput` that says what is wrong with them.
+
+    What was exported here has a name of its own; another model gets this one.
+    """
     by_name = {file.name: file for file in files}
-    needed = {file: by_name[file] for file in files_of_gpt2(by_name)}
+    needed = {file: by_name[file] for file in files_of_model(by_name)}
+    return _open_own(needed) if OWN in needed else _open_gpt2(needed, name)
+
+
+def _open_own(files: dict[str, Path]) -> Checkpoint:
+    """What was exported: its weights are in one file, as `transformers` has them, and all else is in another."""
+    return from_bytes(files[OWN].read_bytes(), lambda config: _own_weights(files[MODEL], config))
+
+
+def _open_gpt2(needed: dict[str, Path], name: str) -> Checkpoint:
     config, tied = read_config(needed[CONFIG])
     tokenizer = _tokenizer(needed, config.vocab_size)
     weights = _weights([file for file in needed.values() if WEIGHTS.fullmatch(file.name)], config, tied)
     return Checkpoint(clean_name(name), config, tokenizer, weights, TrainConfig())
 
 
-def files_of_gpt2(names: Iterable[str]) -> list[str]:
-    """Those of the names that it takes to open a GPT-2. Raises `BadInput` where one is missing."""
+def files_of_model(names: Iterable[str]) -> list[str]:
+    """Those of the names that it takes to open the model. Raises `BadInput` where one is missing."""
     names = set(names)
-    weights = ["model.safetensors"] if "model.safetensors" in names else sorted(filter(WEIGHTS.fullmatch, names))
+    if {OWN, MODEL} <= names:
+        return [OWN, MODEL]
+    if OWN in names:
+        raise BadInput(f"The model's {MODEL} is missing: choose all files of the export together.")
+    weights = [MODEL] if MODEL in names else sorted(filter(WEIGHTS.fullmatch, names))
     tokenizer = [TOKENIZER] if TOKENIZER in names else list(TOKENIZER_PAIR)
     if not weights and any(name.endswith(PICKLED) for name in names):
         raise BadInput(
             "These weights are a PyTorch or pickle file, which can run code when it is opened, so it is not: choose "
             "the model's model.safetensors."
         )
-    for needed, there in {CONFIG: CONFIG in names, "model.safetensors": weights}.items():
+    for needed, there in {CONFIG: CONFIG in names, MODEL: weights}.items():
         if not there:
             raise BadInput(f"The GPT-2's {needed} is missing: choose all of its files together.")
     if not names.issuperset(tokenizer):
@@ -112,7 +137,7 @@ def read_config(file: Path) -> tuple[ModelConfig, bool]:
 
 
 def _weights(files: list[Path], config: ModelConfig, tied: bool) -> dict[str, Tensor]:
-    """The weights under the names, in the shapes and in the float32 that they have here."""
+    """A GPT-2's weights under the names, in the shapes and in the float32 that they have here."""
     with ExitStack() as stack:
         stored = {}  # by the name here: the open file, and the name there
         for file in files:
@@ -123,8 +148,16 @@ def _weights(files: list[Path], config: ModelConfig, tied: bool) -> dict[str, Te
             head, table = stored.get("lm_head.weight"), stored.get("wte.weight")
             stored |= {"lm_head.weight": head or table, "wte.weight": table or head} if head or table else {}
         shapes = weight_shapes(config)
-        _check_weights(stored, shapes)
-        return {name: _read_weight(*stored[name], name, shape) for name, shape in shapes.items()}
+        _check_weights(stored, {n: shape[::-1] if TRANSPOSED.fullmatch(n) else shape for n, shape in shapes.items()})
+        return {name: _read_weight(*stored[name], turned=bool(TRANSPOSED.fullmatch(name))) for name in shapes}
+
+
+def _own_weights(file: Path, config: ModelConfig) -> dict[str, Tensor]:
+    """The weights of a model that was exported here."""
+    with _open_weights(file) as opened:
+        stored = {name: (opened, name) for name in opened.keys()}  # noqa: SIM118 - no dict
+        _check_weights(stored, shapes_there(config))
+        return weights_here({name: _read_weight(*stored[name]) for name in stored}, config)
 
 
 def _open_weights(file: Path) -> safe_open:
@@ -139,48 +172,34 @@ def _open_weights(file: Path) -> safe_open:
 
 
 def _check_weights(stored: dict[str, tuple[safe_open, str]], shapes: dict[str, list[int]]) -> None:
+    """Compares what the files say of their weights with the shapes that the model has there."""
     for name in sorted(set(stored) ^ set(shapes)):
-        amiss = "lacks" if name in shapes else "has, which no GPT-2 of this config.json has,"
-        raise BadInput(f"The model {amiss} the weight {quote(name)}: choose all files of one GPT-2 together.")
+        amiss = "lacks" if name in shapes else "has, which no model of these settings has,"
+        raise BadInput(f"The model {amiss} the weight {quote(name)}: choose all files of one model together.")
     for name, (file, there) in stored.items():
-        entry, expected = file.get_slice(there), _shape_there(name, shapes[name])
-        if entry.get_shape() != expected or entry.get_dtype() not in FLOATS:
+        entry = file.get_slice(there)
+        if entry.get_shape() != shapes[name] or entry.get_dtype() not in FLOATS:
             found = f"{quote(entry.get_shape())} of {entry.get_dtype()}"
             raise BadInput(
-                f"The weight {name} is {found}, and by the config.json it must be {expected} of {', '.join(FLOATS)}: "
-                "choose files that belong together."
+                f"The weight {name} is {found}, and by the model's settings it must be {shapes[name]} of "
+                f"{', '.join(FLOATS)}: choose files that belong together."
             )
 
 
-def _shape_there(name: str, shape: list[int]) -> list[int]:
-    return shape[::-1] if TRANSPOSED.fullmatch(name) else shape
-
-
-def _read_weight(file: safe_open, there: str, name: str, shape: list[int]) -> Tensor:
+def _read_weight(file: safe_open, there: str, turned: bool = False) -> Tensor:
     """One weight, copied: what safetensors returns is a view of the file."""
     try:
         stored = file.get_tensor(there)
     except SafetensorError as error:
         raise BadInput("The weights are damaged: download them again, then choose them.") from error
-    weight = torch.empty(shape).copy_(stored.T if TRANSPOSED.fullmatch(name) else stored)
+    as_here = stored.T if turned else stored
+    weight = as_here.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     if not weight.isfinite().all():
-        raise BadInput(f"The weights are broken, {name} holds numbers that are not finite: download them again.")
+        raise BadInput(f"The weights are broken, {there} holds numbers that are not finite: download them again.")
     return weight
 
 
 # --- Tokenizer --------------------------------------------------------------------------------------------------------
-
-
-def byte_signs() -> list[str]:
-    """The characters that stand for the 256 bytes in the files: themselves where they are visible, else later ones.
-
-    >>> byte_signs()[ord("a")], byte_signs()[ord(" ")]
-    ('a', 'Ġ')
-    """
-    visible = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
-    others = [byte for byte in range(N_BYTES) if byte not in visible]
-    signs = {byte: chr(byte) for byte in visible} | {byte: chr(N_BYTES + i) for i, byte in enumerate(others)}
-    return [signs[byte] for byte in range(N_BYTES)]
 
 
 SIGN_BYTES = {sign: byte for byte, sign in enumerate(byte_signs())}

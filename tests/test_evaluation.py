@@ -27,7 +27,7 @@ from playground.evaluation import (
     evaluate,
     evaluate_in_parts,
 )
-from playground.interop import open_gpt2
+from playground.interop import open_folder
 from playground.model import GPT
 from playground.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from playground.training import full_loss
@@ -270,7 +270,7 @@ def test_an_evaluator_goes_on_from_where_it_stood_and_keeps_every_loss(monkeypat
 def gpt2_tokenizer(tmp_path_factory) -> Tokenizer:
     folder = tmp_path_factory.mktemp("gpt2")
     save_gpt2(folder)
-    return open_gpt2(folder.iterdir(), "GPT-2").tokenizer
+    return open_folder(folder.iterdir(), "GPT-2").tokenizer
 
 
 @given(text=st.lists(any_text | st.just("<|endoftext|>")).map("".join))

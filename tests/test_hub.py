@@ -12,7 +12,7 @@ from surroundings import free_port
 from playground import hub
 from playground.errors import BadInput
 from playground.hub import Fetched, checked_id, fetch
-from playground.interop import open_gpt2
+from playground.interop import open_folder
 
 MODEL = "somebody/tiny-gpt2"
 API = f"/api/models/{MODEL}"
@@ -63,7 +63,7 @@ def test_the_files_of_a_model_arrive_and_nothing_else(serve, folder, tmp_path):
         name: (folder / name).read_bytes() for name in WANTED
     }
     assert asked == [API, *(f"/{MODEL}/resolve/{COMMIT}/{name}" for name in WANTED)]
-    here, there = open_gpt2(tmp_path.iterdir(), "a"), open_gpt2(folder.iterdir(), "a")
+    here, there = open_folder(tmp_path.iterdir(), "a"), open_folder(folder.iterdir(), "a")
     assert here.tokenizer.to_dict() == there.tokenizer.to_dict()
 
 

@@ -27,6 +27,8 @@ ORDER = [
     "heads",
     "life",
     "checkpoint",
+    "card",
+    "export",
     "interop",
     "hub",
     "fused",

@@ -12,15 +12,17 @@ from gpt2 import N_TOKENS, TEXT, learned_tokenizer, random_gpt2, save_gpt2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from texts import any_text
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import GPT2LMHeadModel, GPT2TokenizerFast
 
 from playground.__main__ import main
 from playground.checkpoint import Checkpoint, from_bytes, to_bytes
 from playground.errors import BadInput
+from playground.export import byte_signs
 from playground.generation import Sampling, stream_generate
 from playground.inspection import inspect
-from playground.interop import byte_signs, open_gpt2
+from playground.interop import open_folder
 from playground.reader import Reader
 from playground.tokenizer import gpt2_chunk, tokenizer_from_dict
 from playground.training import make_trainer
@@ -56,7 +58,7 @@ def opened(saved) -> Checkpoint:
 
 
 def opened_from(folder: Path) -> Checkpoint:
-    return open_gpt2(folder.iterdir(), folder.name)
+    return open_folder(folder.iterdir(), folder.name)
 
 
 def assert_same_logits(checkpoint: Checkpoint, model: torch.nn.Module) -> None:
@@ -153,28 +155,6 @@ def test_a_model_may_have_room_for_more_tokens(folder, saved):
 
 
 # --- The same ids -----------------------------------------------------------------------------------------------------
-
-ASSIGNED = st.characters(exclude_categories=["Cs", "Cn"])  # by the Unicode that this Python knows
-ODD = [
-    *("'s", "'re", "'LL", "n't", "’s", " '", "<|endoftext|>", "<|endoftext", "_", "__init__", "½", "Ⅻ", "٣", "²"),
-    *(
-        "👩‍👩‍👧",
-        "🙂",
-        "🇩🇪",
-        "e\u0301",
-        "שלום",
-        "\u202eabc",
-        "و قال",
-        "東京",
-        "\u200b",
-        "\ufeff",
-        "\ufffd",
-        "\U000e0001",
-    ),
-    *("\x1c", "\x1f", "\x85", "\xa0", "\u2028", "\u3000", "\r\n", "\n\n\n", "\t \t", " " * 70, "the" * 40, "aaaa" * 30),
-    *TEXT.split(" "),
-]
-any_text = st.lists(st.sampled_from(ODD) | st.text(ASSIGNED, max_size=8), max_size=12).map("".join)
 
 
 @settings(max_examples=500, deadline=None)
@@ -378,9 +358,9 @@ def test_pickles_are_not_opened(folder):
         ("n_head", 3, "cannot be cut into 3 equal heads"),
         ("n_positions", 100_000, "block_size: 100,000 is outside"),
         ("n_positions", 16, "wpe.weight"),
-        ("n_embd", 32, "by the config.json it must be"),
+        ("n_embd", 32, "by the model's settings it must be"),
         ("n_embd", [16] * 1000, "n_embd"),
-        ("n_layer", 2, "which no GPT-2 of this config.json has"),
+        ("n_layer", 2, "which no model of these settings has"),
         ("n_layer", 4, "lacks the weight"),
         ("vocab_size", 300, "not every token has a number below 300"),
         ("vocab_size", 341, "wte.weight"),

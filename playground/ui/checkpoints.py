@@ -7,8 +7,9 @@ import gradio as gr
 from playground.checkpoint import MAX_NAME, Checkpoint, from_bytes, to_bytes
 from playground.config import BYTES_PER_FLOAT
 from playground.errors import BadInput
+from playground.export import export_zip
 from playground.hub import checked_id, fetch
-from playground.interop import open_gpt2
+from playground.interop import open_folder
 from playground.ui.components.downloads import downloads, pack_file
 from playground.ui.components.facts import facts, pack_facts
 from playground.ui.site import QUIET, TOKENIZER_TITLES, Site, Tab, answer, tell
@@ -16,6 +17,7 @@ from playground.workspaces import Workspace
 
 MB = 2**20
 MAX_ID = 96  # characters, as the Hub has it
+DOWNLOADS = {"safetensors": "Download this checkpoint", "zip": "Download for Hugging Face"}
 
 
 def build(site: Site) -> Tab:
@@ -31,11 +33,12 @@ def build(site: Site) -> Tab:
                 elem_id="upload-checkpoint",
             )
             gr.Markdown(
-                "**A GPT-2 made elsewhere,** in Hugging Face's format: its config.json, model.safetensors and "
-                "tokenizer.json (or vocab.json and merges.txt) together"
+                "**In Hugging Face's format:** all files of a model that was downloaded here for Hugging Face, or a "
+                "GPT-2 made elsewhere: its config.json, model.safetensors and tokenizer.json (or vocab.json and "
+                "merges.txt) together"
             )
             gpt2_files = gr.UploadButton(
-                f"Upload a GPT-2's files (at most {upload_mb} MB)",
+                f"Upload a model's files (at most {upload_mb} MB)",
                 file_count="multiple",
                 variant="secondary",
                 elem_id="upload-gpt2",
@@ -50,9 +53,7 @@ def build(site: Site) -> Tab:
                 )
         with gr.Column(scale=3, min_width=320):
             about = facts(elem_id="checkpoint-facts")
-            download = downloads(
-                _checkpoint_file(site), {"safetensors": "Download this checkpoint"}, elem_id="download"
-            )
+            download = downloads(_checkpoint_file(site), DOWNLOADS, elem_id="download")
             name = gr.Textbox(
                 label="Keep a copy of the model in use under a name",
                 max_length=MAX_NAME,
@@ -84,7 +85,7 @@ def build(site: Site) -> Tab:
             for fetched in fetch(model_id, folder, settings.hub_mb):
                 progress((fetched.done // MB, fetched.total // MB), "Fetching", unit="MB")
             progress(1.0, "Opening")
-            workspace.add(open_gpt2(folder.iterdir(), checked_id(model_id).rpartition("/")[-1]))
+            workspace.add(open_folder(folder.iterdir(), checked_id(model_id).rpartition("/")[-1]))
         return ""
 
     @tell
@@ -170,13 +171,13 @@ def _uploaded_gpt2(paths: list[str] | None, upload_mb: int) -> Checkpoint:
     files = [Path(path) for path in paths or []]
     if sum(file.stat().st_size for file in files) > upload_mb * MB:
         raise BadInput(f"The files are larger than {upload_mb} MB together: choose a smaller GPT-2.")
-    return open_gpt2(files, "GPT-2")
+    return open_folder(files, "GPT-2")
 
 
 def _checkpoint_file(site: Site):
     @answer(list, str)
-    def file(chosen, _):
-        if len(chosen) != 2:
+    def file(chosen, kind):
+        if len(chosen) != 2 or kind not in DOWNLOADS:
             raise BadInput("The page asked for no checkpoint: choose one of the list.")
         key, name = chosen
         checkpoint = site.workspace(key).listed(name)
@@ -184,7 +185,11 @@ def _checkpoint_file(site: Site):
         if size > upload_mb:  # it could not come back, and browsers fail at some twice that
             limit = f"at most {upload_mb} MB can be downloaded here"
             raise BadInput(f"This checkpoint has {size:,.0f} MB, and {limit}: ask the host of this page for more.")
-        return pack_file(f"{file_name(checkpoint.name)}.safetensors", to_bytes(checkpoint))
+        plain = file_name(checkpoint.name)
+        if kind == "zip":
+            with site.visit():
+                return pack_file(f"{plain}.zip", export_zip(checkpoint, plain))
+        return pack_file(f"{plain}.safetensors", to_bytes(checkpoint))
 
     return file
 

@@ -9,7 +9,7 @@ from surroundings import free_port
 
 from playground import hub
 from playground.generation import Sampling, stream_generate
-from playground.interop import open_gpt2
+from playground.interop import open_folder
 
 pytestmark = pytest.mark.browser
 
@@ -55,7 +55,7 @@ def test_its_files_open_in_all_tabs(visitor, saved):
     assert weight == pytest.approx(attention[query, key].item(), abs=1e-3)
 
     visitor.open("Generate")
-    checkpoint = open_gpt2([folder / name for name in FILES], "GPT-2")
+    checkpoint = open_folder([folder / name for name in FILES], "GPT-2")
     visitor.at("prompt").locator("textarea").fill(PROMPT)
     visitor.expect_bars(checkpoint, PROMPT, Sampling(0.8))
     visitor.fill("length", 30)
