@@ -120,9 +120,9 @@ def class_of(config: ModelConfig) -> str:
     nearest = min(in_the_way, key=lambda kind: len(in_the_way[kind]))
     if not in_the_way[nearest]:
         return nearest
-    is_now = ", ".join(f"{NAMES[name]}: {_said(getattr(config, name))}" for name in in_the_way[nearest])
+    is_now = ", ".join(f"{NAMES[name]}: {said(getattr(config, name))}" for name in in_the_way[nearest])
     wanted = ", ".join(
-        f"{NAMES[name]}: {' or '.join(map(_said, CLASSES[nearest][name]))}" for name in in_the_way[nearest]
+        f"{NAMES[name]}: {' or '.join(map(said, CLASSES[nearest][name]))}" for name in in_the_way[nearest]
     )
     raise BadInput(
         f"No class of Hugging Face's transformers computes what this model does with {is_now}: to export one, train "
@@ -130,7 +130,7 @@ def class_of(config: ModelConfig) -> str:
     )
 
 
-def _said(value: str | bool) -> str:
+def said(value: str | bool) -> str:
     """A value of a setting as the Train tab calls it."""
     return VALUES.get(value) or value.capitalize()
 

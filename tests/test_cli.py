@@ -12,16 +12,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from handmade import random_checkpoint
+from surroundings import no_file_beyond
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from playground import __main__ as command_line
 from playground import training
 from playground.__main__ import STATE, main
-from playground.checkpoint import FILE_NAME, TrainStep, load, save
+from playground.checkpoint import FILE_NAME, TrainStep, load, save, to_bytes
 from playground.config import PRESETS, Recipe
 from playground.corpora import BUILT_IN
 from playground.corpus import get_batch
 from playground.evaluation import evaluate
+from playground.export import export_files
 from playground.generation import Sampling, stream_generate, write_sample
+from playground.tokenizer import CharTokenizer
 from playground.training import Trainer, full_loss, make_trainer, saved_history, train
 
 ROOT = Path(__file__).parents[1]
@@ -341,6 +346,51 @@ def test_greedy_generation_needs_no_seed(folder, capsys):
     assert texts[0] == texts[1] and len(texts[0]) == len("the") + 200 + len("\n")
 
 
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+def test_export_writes_a_folder_that_opens_here_and_in_transformers(playground, folder, tiny_checkpoint, tmp_path):
+    out = tmp_path / "new" / "export"
+    done = playground("export", folder, out, "--json")
+    assert done.returncode == 0 and done.stderr == ""
+    files = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert files == export_files(tiny_checkpoint)
+    sizes = sum(len(data) for data in files.values())
+    assert json.loads(done.stdout) == {"folder": str(out), "files": sorted(files), "bytes": sizes}
+    assert to_bytes(command_line._checkpoint(out)) == to_bytes(tiny_checkpoint)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    begun = tokenizer("the", return_tensors="pt")
+    text = tokenizer.decode(model.generate(**begun, do_sample=False, max_length=14)[0])
+    steps = stream_generate(tiny_checkpoint, "the", 11, Sampling(temperature=0), seed=0)
+    assert text == "the" + "".join(step.text for step in steps)
+
+
+def test_export_says_where_it_wrote_and_writes_there_once(folder, tmp_path, capsys):
+    out = tmp_path / "export"
+    out.mkdir()
+    assert main(["export", str(folder), str(out)]) == 0
+    assert capsys.readouterr().out.startswith(f"Saved to {out}, which transformers opens")
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert main(["export", str(folder), str(out)]) == 2
+    assert "name a new folder" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_what_has_no_class_leaves_no_folder(tmp_path, capsys):
+    checkpoint = random_checkpoint(CharTokenizer.train("abc"), activation="relu2")
+    save(checkpoint, tmp_path / "model" / FILE_NAME)
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "out")]) == 2
+    assert_one_sentence(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_without_room_leaves_nothing(folder, tmp_path, capsys):
+    with no_file_beyond(5_000):
+        assert main(["export", str(folder), str(tmp_path / "out")]) == 2
+    assert "cannot be written (File too large)" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [folder]
+
+
 # --- evaluate ---------------------------------------------------------------------------------------------------------
 
 
@@ -413,6 +463,10 @@ def test_an_error_is_one_sentence_on_stderr(playground, tmp_path):
         ("evaluate {tmp}/tiny {tmp}/nowhere.txt", "nowhere.txt"),
         ("evaluate {tmp}/tiny {tmp}/letter.txt", "too short"),
         ("evaluate {tmp}/tiny {tmp}/empty.txt", "empty"),
+        ("export {tmp}/nowhere {tmp}/out", "no checkpoint at"),
+        ("export {tmp}/tiny {tmp}", "not empty"),
+        ("export {tmp}/tiny {tmp}/short.txt", "not empty"),
+        ("export {tmp}/tiny {tmp}/short.txt/out", "cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(args, part, folder, tmp_path, small_text, capsys):

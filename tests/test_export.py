@@ -24,7 +24,7 @@ from playground import export
 from playground.checkpoint import Checkpoint, from_bytes, to_bytes
 from playground.config import ACTIVATIONS, NORMS, POSITIONS, PRESETS, ModelConfig
 from playground.errors import BadInput
-from playground.export import CLASSES, MODEL, NAMES, OWN, VALUES, class_of, export_files, export_zip
+from playground.export import CLASSES, MODEL, NAMES, OWN, class_of, export_files, export_zip, said
 from playground.generation import Sampling, stream_generate
 from playground.interop import open_folder
 from playground.tokenizer import BPETokenizer, GPT2Tokenizer, Tokenizer, train_tokenizer
@@ -361,7 +361,7 @@ def test_what_is_in_the_way_is_named_with_what_to_choose(parts):
     changed = {}
     for shown, choices in wanted.items():
         name = settings_by_name[shown]
-        options = {VALUES.get(value, str(value).capitalize()): value for value in (parts[name], *all_values(name))}
+        options = {said(value): value for value in (parts[name], *all_values(name))}
         for choice in choices.split(" or "):
             assert options[choice] != parts[name]
             changed.setdefault(name, []).append(options[choice])

@@ -5,7 +5,7 @@ import os
 import pytest
 from surroundings import no_file_beyond
 
-from playground.files import write_bytes, write_whole
+from playground.files import write_bytes, write_folder, write_whole
 
 
 def test_a_file_is_written_and_written_again(tmp_path):
@@ -51,3 +51,31 @@ def test_a_write_that_fails_in_the_middle_changes_nothing(before, tmp_path):
 def test_where_there_is_no_folder_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_bytes(tmp_path / "nowhere" / "state", b"")
+
+
+@pytest.mark.parametrize("before", ["nothing", "an empty folder", "what a crash left"])
+def test_a_folder_is_written_with_all_its_files(before, tmp_path):
+    folder, files = tmp_path / "new" / "folder", {"a": b"first", "b.json": b"{}"}
+    if before == "an empty folder":
+        folder.mkdir(parents=True)
+    elif before == "what a crash left":
+        (tmp_path / "new" / "folder.unfinished").mkdir(parents=True)
+        (tmp_path / "new" / "folder.unfinished" / "c").touch()
+    write_folder(folder, files)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == files
+    assert [*folder.parent.iterdir()] == [folder]
+
+
+def test_a_folder_that_cannot_be_written_whole_is_not_there(tmp_path):
+    with no_file_beyond(50_000), pytest.raises(OSError, match="File too large"):
+        write_folder(tmp_path / "folder", {"a": b"first", "b": bytes(100_000)})
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_folder_with_something_in_it_stays_as_it_is(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "mine").write_bytes(b"kept")
+    with pytest.raises(OSError):
+        write_folder(folder, {"a": b"first"})
+    assert [*tmp_path.iterdir()] == [folder] and [*folder.iterdir()] == [folder / "mine"]

@@ -10,7 +10,10 @@ from gpt2 import save_gpt2
 from surroundings import free_port
 
 from playground import hub
+from playground.checkpoint import to_bytes
 from playground.errors import BadInput
+from playground.export import export_files
+from playground.files import write_folder
 from playground.hub import Fetched, checked_id, fetch
 from playground.interop import open_folder
 
@@ -65,6 +68,17 @@ def test_the_files_of_a_model_arrive_and_nothing_else(serve, folder, tmp_path):
     assert asked == [API, *(f"/{MODEL}/resolve/{COMMIT}/{name}" for name in WANTED)]
     here, there = open_folder(tmp_path.iterdir(), "a"), open_folder(folder.iterdir(), "a")
     assert here.tokenizer.to_dict() == there.tokenizer.to_dict()
+
+
+def test_a_model_that_was_exported_here_comes_back_whole(tiny_checkpoint, tmp_path, monkeypatch):
+    there, here = tmp_path / "there", tmp_path / "here"
+    write_folder(there, export_files(tiny_checkpoint))
+    here.mkdir()
+    with fake_hub({MODEL: there}) as (address, asked):
+        monkeypatch.setattr(hub, "ENDPOINT", address)
+        list(fetch(MODEL, here, max_mb=10))
+    assert [path.rpartition("/")[-1] for path in asked[1:]] == ["playground.safetensors", "model.safetensors"]
+    assert to_bytes(open_folder(here.iterdir(), "a")) == to_bytes(tiny_checkpoint)
 
 
 def test_no_token_of_the_hosts_is_sent(serve, tmp_path, monkeypatch):

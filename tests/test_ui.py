@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ from playground.corpus import Text, split
 from playground.embeddings import Rotations, TokenMap, neighbours, positions, token_map
 from playground.errors import BadInput
 from playground.evaluation import evaluate
+from playground.export import NAMES, export_zip, said
 from playground.generation import MAX_PROMPT, Sampling, next_logits, next_token_probs, stream_generate
 from playground.heads import head_scores
 from playground.inspection import Inspection, head_stages, inspect, logit_lens
@@ -302,10 +304,47 @@ def test_the_examples_in_the_docstrings_hold(module):
     assert results.attempted and not results.failed
 
 
+def downloads_of(workspace, settings):
+    """What the buttons below a checkpoint's description ask."""
+    workspaces = SimpleNamespace(settings=settings)
+    site = SimpleNamespace(workspace=lambda key: workspace, workspaces=workspaces, visit=nullcontext)
+    return checkpoints._checkpoint_file(site)
+
+
+def test_a_model_is_downloaded_for_hugging_face(workspace, tiny_checkpoint):
+    sent = downloads_of(workspace, Settings())([["key", tiny_checkpoint.name], "zip"])
+    assert sent["name"] == "Verses.zip"
+    assert base64.b64decode(sent["data"]) == export_zip(tiny_checkpoint, "Verses")
+
+
+def test_a_model_that_no_class_computes_is_not_and_the_page_says_what_is_in_the_way(workspace):
+    other = random_checkpoint(CharTokenizer.train("abc"), activation="relu2")
+    workspace.shipped["Other"] = workspace._checkpoints["Other"] = other
+    file = downloads_of(workspace, Settings())
+    assert "with Activation: Squared ReLU" in file([["key", "Other"], "zip"])["error"]
+    assert "data" in file([["key", "Other"], "safetensors"])
+
+
+@pytest.mark.parametrize("sent", [[["key", "Verses"], "pickle"], [["key"], "zip"], [["key", "Nobody's"], "zip"]])
+def test_what_no_button_asks_for_is_refused(sent, workspace):
+    assert set(downloads_of(workspace, Settings())(sent)) == {"error"}
+
+
+def test_a_refused_export_speaks_of_settings_by_their_names_on_the_page(tmp_path, tiny_checkpoint):
+    workspaces = Workspaces({"Verses": tiny_checkpoint}, Settings(data=tmp_path))
+    with gr.Blocks() as demo:
+        train.build(Site(workspaces, gr.BrowserState()))
+    blocks = {block.elem_id: block for block in demo.blocks.values()}
+    for setting, name in NAMES.items():
+        assert blocks[setting].label.removesuffix(f" ({setting})") == name
+    for setting in ("position", "norm", "activation"):
+        assert [said(value) for _, value in blocks[setting].choices] == [shown for shown, _ in blocks[setting].choices]
+    workspaces.close(60)
+
+
 def test_a_checkpoint_that_could_not_come_back_is_not_downloaded(workspace, tiny_checkpoint):
     """As a browser would fail at it."""
-    site = SimpleNamespace(workspace=lambda key: workspace, workspaces=SimpleNamespace(settings=Settings(upload_mb=1)))
-    file = checkpoints._checkpoint_file(site)
+    file = downloads_of(workspace, Settings(upload_mb=1))
     assert file([["key", tiny_checkpoint.name], "safetensors"])["name"] == "Verses.safetensors"
     large = replace(tiny_checkpoint, name="Large", config=replace(tiny_checkpoint.config, n_embd=1_024))
     workspace.shipped["Large"] = workspace._checkpoints["Large"] = large
