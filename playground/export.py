@@ -4,8 +4,8 @@ Three of its classes compute just what some of our models do, and only the names
 
     class            positions                   norm       activation   normalised q and k   biases
     GPT2LMHeadModel  learned, sinusoidal, none   LayerNorm  GELU, ReLU²  no                   with or without
-    LlamaForCausalLM rotary                      RMSNorm    SwiGLU       no                   with or without
     Qwen3ForCausalLM rotary                      RMSNorm    SwiGLU       yes                  without
+    LlamaForCausalLM rotary                      RMSNorm    SwiGLU       no                   with or without
 
 GPT-2 has a table of positions and biases in any case: where a model has none, zeros stand there, which add nothing.
 What those files have no place for (training, history, data) lies beside them, so that `interop` reads it all back.
@@ -33,19 +33,12 @@ CONFIG, MODEL = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 OWN = "playground.safetensors"  # all of a checkpoint but its weights
 
-# What each class can compute, the simplest first.
+# What each class can compute. Of two that are equally near to a model without one, the first is named.
 CLASSES = {
     "GPT2LMHeadModel": {
         "position": ("learned", "sinusoidal", "none"),
         "norm": ("layernorm",),
         "activation": ("gelu", "relu2"),
-        "qk_norm": (False,),
-        "bias": (True, False),
-    },
-    "LlamaForCausalLM": {
-        "position": ("rotary",),
-        "norm": ("rmsnorm",),
-        "activation": ("swiglu",),
         "qk_norm": (False,),
         "bias": (True, False),
     },
@@ -55,6 +48,13 @@ CLASSES = {
         "activation": ("swiglu",),
         "qk_norm": (True,),
         "bias": (False,),
+    },
+    "LlamaForCausalLM": {
+        "position": ("rotary",),
+        "norm": ("rmsnorm",),
+        "activation": ("swiglu",),
+        "qk_norm": (False,),
+        "bias": (True, False),
     },
 }
 # The settings as the Train tab calls them, and what they may be.
@@ -120,10 +120,9 @@ def class_of(config: ModelConfig) -> str:
     nearest = min(in_the_way, key=lambda kind: len(in_the_way[kind]))
     if not in_the_way[nearest]:
         return nearest
-    is_now = ", ".join(f"{NAMES[name]}: {said(getattr(config, name))}" for name in in_the_way[nearest])
-    wanted = ", ".join(
-        f"{NAMES[name]}: {' or '.join(map(said, CLASSES[nearest][name]))}" for name in in_the_way[nearest]
-    )
+    can = CLASSES[nearest]
+    is_now = ", ".join(f"“{NAMES[name]}: {said(getattr(config, name))}”" for name in in_the_way[nearest])
+    wanted = ", ".join(f"“{NAMES[name]}: {' or '.join(map(said, can[name]))}”" for name in in_the_way[nearest])
     raise BadInput(
         f"No class of Hugging Face's transformers computes what this model does with {is_now}: to export one, train "
         f"it with {wanted}."
@@ -191,7 +190,7 @@ def _tokenizer_settings(config: ModelConfig) -> dict:
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": config.block_size,
-        "model_input_names": ["input_ids", "attention_mask"],
+        "model_input_names": ["input_ids", "attention_mask"],  # older versions add one that no class here takes
         "clean_up_tokenization_spaces": False,
     }
 

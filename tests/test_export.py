@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from texts import any_text, every_text
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from playground import export
 from playground.checkpoint import Checkpoint, from_bytes, to_bytes
@@ -155,6 +155,14 @@ def test_it_writes_as_the_page_begins_and_up_to_its_context(tokenizers, write):
     assert (how.do_sample, how.temperature, how.top_k) == (True, 0.8, 0)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert model.generate(**tokenizer("the", return_tensors="pt")).shape == (1, 8)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_token_ends_a_text(preset, tokenizers, write):
+    """The classes' own defaults are numbers that stand for something else here."""
+    folder = write(random_checkpoint(tokenizers["char"], **parts_of(PRESETS[preset].model)))
+    for read in (AutoConfig.from_pretrained(folder), GenerationConfig.from_pretrained(folder)):
+        assert (read.bos_token_id, read.eos_token_id, read.pad_token_id) == (None, None, None)
 
 
 # --- The same ids -----------------------------------------------------------------------------------------------------
@@ -356,8 +364,8 @@ def test_what_is_in_the_way_is_named_with_what_to_choose(parts):
         str(caught.value),
     ).groups()
     settings_by_name = {shown: name for name, shown in NAMES.items()}
-    wanted = dict(each.split(": ") for each in advice.split(", "))
-    assert [*wanted] == [each.split(": ")[0] for each in is_now.split(", ")]
+    wanted = dict(each.strip("“”").split(": ") for each in advice.split(", "))
+    assert [*wanted] == [each.strip("“").split(": ")[0] for each in is_now.split(", ")]
     changed = {}
     for shown, choices in wanted.items():
         name = settings_by_name[shown]
@@ -369,14 +377,18 @@ def test_what_is_in_the_way_is_named_with_what_to_choose(parts):
         class_of(replace(config, **dict(zip(changed, choice, strict=True))))
 
 
+def test_biases_are_in_the_way_not_normalised_queries():
+    """Both would do, and the default is the better model."""
+    with pytest.raises(BadInput, match="train it with “Biases: off”"):
+        class_of(ModelConfig(bias=True))
+
+
 def all_values(name: str) -> tuple:
     return {"position": POSITIONS, "norm": NORMS, "activation": ACTIVATIONS}.get(name, (False, True))
 
 
 def test_a_model_without_a_class_is_not_exported(tokenizers):
-    with pytest.raises(
-        BadInput, match="with Activation: Squared ReLU: to export one, train it with Activation: SwiGLU"
-    ):
+    with pytest.raises(BadInput, match=r"with “Activation: Squared ReLU”: .* “Activation: SwiGLU”"):
         export_files(random_checkpoint(tokenizers["char"], activation="relu2"))
 
 

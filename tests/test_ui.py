@@ -321,7 +321,7 @@ def test_a_model_that_no_class_computes_is_not_and_the_page_says_what_is_in_the_
     other = random_checkpoint(CharTokenizer.train("abc"), activation="relu2")
     workspace.shipped["Other"] = workspace._checkpoints["Other"] = other
     file = downloads_of(workspace, Settings())
-    assert "with Activation: Squared ReLU" in file([["key", "Other"], "zip"])["error"]
+    assert "with “Activation: Squared ReLU”" in file([["key", "Other"], "zip"])["error"]
     assert "data" in file([["key", "Other"], "safetensors"])
 
 
