@@ -1,7 +1,7 @@
 """Writing text: ours beside `transformers` on the same weights, and beside a loop without a cache; the first token.
 
-The model has the shape of the Small preset and random weights. What `transformers` gets is a Qwen3 with these weights,
-which is the same model by another name, and its own `generate` with its cache. All write in turns, several times.
+The model has the shape of the Small preset and random weights. `transformers` gets it exported, which makes it a Qwen3,
+and writes with its own `generate` and its cache. All write in turns, several times.
 """
 
 import time
@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, Qwen3ForCausalLM
 
 from benchmarks.row import Row, at_most, more_is_better
 from playground.checkpoint import Checkpoint
-from playground.config import PRESETS, ModelConfig
+from playground.config import PRESETS
+from playground.export import export_files
+from playground.files import write_folder
 from playground.generation import Sampling, generate_ids, next_logits, next_token_probs, stream_generate
 from playground.model import GPT
 from playground.tokenizer import CharTokenizer
@@ -35,7 +38,7 @@ SAMPLING = Sampling()
 
 def rows() -> Iterator[Row]:
     checkpoint = random_checkpoint(block_size=PROMPT_TOKENS + NEW_TOKENS)
-    qwen = as_qwen(checkpoint.model)
+    qwen = in_transformers(checkpoint)
     for n_threads in sorted({1, torch.get_num_threads()}):
         with threads(n_threads):
             yield beside_transformers(checkpoint, qwen, n_threads)
@@ -47,13 +50,18 @@ def rows() -> Iterator[Row]:
 
 def beside_transformers(checkpoint: Checkpoint, qwen: Qwen3ForCausalLM, n_threads: int) -> Row:
     ids = torch.tensor([CHARS.encode(PROMPT)])
-    settings = {"do_sample": True, "top_k": 0, "use_cache": True, "attention_mask": torch.ones_like(ids)}
+    settings = {
+        "do_sample": True,
+        "temperature": SAMPLING.temperature,
+        "use_cache": True,
+        "attention_mask": torch.ones_like(ids),
+    }
 
     def ours() -> None:
         assert len(list(stream_generate(checkpoint, PROMPT, NEW_TOKENS, SAMPLING, seed=0))) == NEW_TOKENS
 
     def theirs() -> None:
-        text = qwen.generate(ids, max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, **settings)
+        text = qwen.generate(ids, max_length=PROMPT_TOKENS + NEW_TOKENS, **settings)
         assert text.shape == (1, PROMPT_TOKENS + NEW_TOKENS)
 
     our_rate, their_rate = tokens_per_second(ours, theirs)
@@ -127,54 +135,12 @@ def random_checkpoint(block_size: int) -> Checkpoint:
 
 
 @torch.inference_mode()
-def as_qwen(model: GPT) -> Qwen3ForCausalLM:
-    """The same model by another name: RMSNorm, normalised queries and keys, rotary positions, SwiGLU, no biases."""
-    config: ModelConfig = model.config
-    qwen = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=config.vocab_size,
-            hidden_size=config.n_embd,
-            intermediate_size=config.n_hidden,
-            num_hidden_layers=config.n_layer,
-            num_attention_heads=config.n_head,
-            num_key_value_heads=config.n_head,
-            head_dim=config.head_dim,
-            max_position_embeddings=config.block_size,
-            rms_norm_eps=1e-6,
-            rope_theta=10_000.0,
-            tie_word_embeddings=False,
-            bos_token_id=None,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-    ).eval()
-    qwen.load_state_dict(qwen_weights(model))
+def in_transformers(checkpoint: Checkpoint) -> Qwen3ForCausalLM:
+    """The same model, exported and opened there."""
+    with TemporaryDirectory() as folder:
+        write_folder(Path(folder) / "model", export_files(checkpoint))
+        qwen = AutoModelForCausalLM.from_pretrained(Path(folder) / "model").eval()
+    config = checkpoint.config
     ids = torch.arange(config.block_size)[None] % config.vocab_size
-    torch.testing.assert_close(qwen(ids).logits, model(ids), rtol=0, atol=1e-4)
+    torch.testing.assert_close(qwen(ids).logits, checkpoint.model(ids), rtol=0, atol=1e-4)
     return qwen
-
-
-def qwen_weights(model: GPT) -> dict[str, Tensor]:
-    weights = {
-        "model.embed_tokens.weight": model.wte.weight,
-        "model.norm.weight": model.ln_f.weight,
-        "lm_head.weight": model.lm_head.weight,
-    }
-    for i, block in enumerate(model.h):
-        q, k, v = block.attn.c_attn.weight.chunk(3)
-        gate, up = block.mlp.c_fc.weight.chunk(2)
-        layer = {
-            "input_layernorm": block.ln_1.weight,
-            "self_attn.q_proj": q,
-            "self_attn.k_proj": k,
-            "self_attn.v_proj": v,
-            "self_attn.q_norm": block.attn.q_norm.weight,
-            "self_attn.k_norm": block.attn.k_norm.weight,
-            "self_attn.o_proj": block.attn.c_proj.weight,
-            "post_attention_layernorm": block.ln_2.weight,
-            "mlp.gate_proj": gate,
-            "mlp.up_proj": up,
-            "mlp.down_proj": block.mlp.c_proj.weight,
-        }
-        weights |= {f"model.layers.{i}.{name}.weight": weight for name, weight in layer.items()}
-    return weights
