@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from handmade import random_checkpoint
 
-from playground.checkpoint import Beginning, Checkpoint
+from playground.checkpoint import SMALL, Beginning, Checkpoint
+from playground.config import ModelConfig
 from playground.course import SECTIONS
 from playground.errors import BadInput
 from playground.tokenizer import CharTokenizer
-from playground.ui.lesson import MAX_SAMPLES, NO_LIFE, NO_RUN, PRINTED_SAMPLES, lesson_page
+from playground.tries import TRIES
+from playground.ui.lesson import BY_TRAINING, MAX_SAMPLE, MAX_SAMPLES, NO_LIFE, NO_RUN, PRINTED_SAMPLES, lesson_page
 
 EVIL = "</script><script>window.pwned = 1</script><img src=x onerror='pwned = 1'>\"&lt;"
 PROMPT = f"the goose {EVIL}"
@@ -88,6 +90,26 @@ def test_it_has_the_ten_sections_with_their_words_pictures_and_questions(read):
     assert {section: len(images) for section, images in read.images.items()} == PICTURED
     assert len(read.texts("ol", **{"class": "tokens"})) == 1
     assert not any("[[" in text or "`" in text for text in read.texts("main"))
+
+
+def test_what_one_look_answers_stands_below_its_question(read, checkpoint):
+    notes, ids = read.texts("p", **{"class": "note"}), checkpoint.tokenizer.encode(PROMPT)
+    for answer in TRIES.values():
+        assert answer(checkpoint, ids).sentence in notes
+    assert notes.count(BY_TRAINING) == len(SECTIONS) - len(TRIES)
+
+
+@pytest.mark.parametrize("size", [SMALL + 1, 10 * SMALL])
+def test_a_model_too_large_to_be_drawn_in_moments_is_refused(checkpoint, monkeypatch, size):
+    monkeypatch.setattr(ModelConfig, "n_params", size)
+    with pytest.raises(BadInput, match="take a smaller one into use"):
+        next(lesson_page(checkpoint, PROMPT))
+
+
+def test_a_strangers_endless_sample_is_cut(checkpoint):
+    history = (replace(checkpoint.history[0], sample="x" * 10**6),)
+    page = "".join(lesson_page(replace(checkpoint, history=history, beginning=None), PROMPT))
+    assert "x" * MAX_SAMPLE in page and "x" * (MAX_SAMPLE + 1) not in page
 
 
 def test_every_picture_is_one(read):

@@ -19,13 +19,14 @@ import torch
 
 from playground.ablation import unmask
 from playground.checkpoint import SMALL, Checkpoint
-from playground.course import GLOSSARY, SECTIONS, Piece, pieces
+from playground.course import GLOSSARY, SECTIONS, Piece, Section, pieces
 from playground.embeddings import positions, token_map
 from playground.errors import BadInput
 from playground.generation import SAMPLE_TOKENS, Sampling, generate_ids, next_token_probs
 from playground.inspection import Inspection, attention_weights, head_stages, inspect, logit_lens
 from playground.life import begin_life, look
 from playground.tokenizer import visible
+from playground.tries import TRIES
 from playground.ui.checkpoints import describe_fully
 from playground.ui.components.base import COMMON_JS, HERE
 from playground.ui.components.head_life import TEMPLATE, pack_life
@@ -43,6 +44,7 @@ TOO_LARGE_A_MODEL = (
     "This model has {:,} weights, and a lesson page is drawn of models of at most {:,}, so that nobody else has to "
     "wait: take a smaller one into use."
 )
+BY_TRAINING = "An experiment on the playground's Learn tab answers it, by training two models beside each other."
 NO_LIFE = "What the heads did while this model learned was not kept, so there is nothing to move through here."
 NO_RUN = "This model was trained elsewhere, so its losses on the way are not known."
 NO_POSITIONS = "This model has no positional encoding: only the mask tells it the order of its tokens."
@@ -87,7 +89,8 @@ def lesson_page(checkpoint: Checkpoint, prompt: str) -> Iterator[str]:
     for number, section in enumerate(SECTIONS, 1):
         words = "".join(map(_paragraph, section.paragraphs))
         yield f'<section id="{section.slug}"><h2>{number}. {section.title}</h2>{words}'
-        yield f'{PICTURES[section.slug](lesson)}<p class="question">{section.question}</p></section>\n'
+        yield f'{PICTURES[section.slug](lesson)}<p class="question">{section.question}</p>'
+        yield f"{_answers(lesson, section)}</section>\n"
     meanings = "".join(
         f'<dt id="{_anchor(term)}">{term}</dt><dd>{_words(told)}</dd>' for term, told in GLOSSARY.items()
     )
@@ -180,6 +183,15 @@ def _anchor(term: str) -> str:
 def _facts(checkpoint: Checkpoint) -> str:
     pairs = describe_fully(checkpoint)["pairs"]
     return f"<dl class='facts'>{''.join(f'<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>' for k, v in pairs)}</dl>"
+
+
+def _answers(lesson: Lesson, section: Section) -> str:
+    """What one look at the model says to a section's question; others take a training."""
+    try:
+        found = [TRIES[name](lesson.checkpoint, lesson.ids).sentence for name in section.experiments if name in TRIES]
+    except BadInput as error:
+        found = [str(error)]
+    return "".join(map(_note, map(html.escape, found))) or _note(BY_TRAINING)
 
 
 # ---- Pictures --------------------------------------------------------------------------------------------------------
