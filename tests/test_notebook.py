@@ -261,3 +261,16 @@ def test_a_model_that_no_run_has_made_is_refused(tiny_checkpoint, small_text):
     for checkpoint in (made_by_hand, *(replace(tiny_checkpoint, **change) for change in without)):
         with pytest.raises(BadInput, match="no run that a notebook could repeat"):
             notebook.notebook(checkpoint, small_text, PROMPT)
+
+
+def test_a_strangers_history_makes_no_endless_notebook(tiny_checkpoint, small_text):
+    """More steps than the schedule plans for, whose rate is 0 beyond its end; and another rate at every step."""
+    step = tiny_checkpoint.history[0]
+    longer = tuple(replace(step, step=i, learning_rate=0.5) for i in range(1, 11))
+    short = replace(tiny_checkpoint.train_config, max_iters=5, min_lr=0.0)
+    cell = the_cell(made_of(replace(tiny_checkpoint, history=longer, train_config=short), small_text.text), "N_STEPS")
+    assert values(cell)["N_STEPS"] == 5
+    steps = tuple(replace(step, step=i, learning_rate=0.1 + 0.1 * (i % 2)) for i in range(1, 1_500))
+    long = replace(short, max_iters=2_000)
+    with pytest.raises(BadInput, match="too often for a notebook"):
+        made_of(replace(tiny_checkpoint, history=steps, train_config=long), small_text.text)

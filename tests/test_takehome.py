@@ -51,6 +51,13 @@ def test_the_notebook_is_of_the_model_in_use_with_its_text_and_the_visitors_sent
     assert small_text.text.splitlines()[0] in code
 
 
+def test_a_sentence_of_which_something_is_known_stays_as_the_page_looks_at_it(tiny_checkpoint, small_text):
+    visits = Visits(tiny_checkpoint, small_text)
+    for sentence, kept in (("the Ω goose", True), ("Ω", False), ("", False)):
+        code = opened(visits.ask(to_take(KEY, 3, sentence), "notebook"))
+        assert (json.dumps(f"PROMPT = {sentence!r}")[1:-1] in code) == kept
+
+
 def test_the_lesson_is_drawn_in_several_visits(tiny_checkpoint, monkeypatch):
     monkeypatch.setattr(takehome, "SLICE", 0)
     visits = Visits(tiny_checkpoint, None)
