@@ -22,7 +22,7 @@ from playground.corpora import BUILT_IN
 from playground.corpus import Corpus, Text, built_in, get_batch, split
 from playground.generation import Sampling, check_seed, draw, next_logits, next_token_probs
 from playground.model import GPT, Block, Trace
-from playground.optimizers import make_optimizers
+from playground.optimizers import make_optimizers, set_rate
 from playground.tokenizer import Tokenizer, train_tokenizer
 from playground.training import get_lr
 
@@ -297,10 +297,8 @@ class Learner:
         return loss.item()
 
     def _move(self) -> None:
-        learning_rate = get_lr(self.n_steps, self.train)
+        set_rate(self.optimizers, get_lr(self.n_steps, self.train))
         for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group["scale"]
             optimizer.step()
             optimizer.zero_grad()
 

@@ -43,6 +43,13 @@ def make_optimizers(model: GPT, config: TrainConfig, n_parts: int = 1) -> list[t
     return [kind([group for group in groups if group["params"]], betas=BETAS, eps=EPS, fused=True)]
 
 
+def set_rate(optimizers: Iterable[torch.optim.Optimizer], learning_rate: float) -> None:
+    """The learning rate of the next step, which each group of weights takes by its own scale."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * group["scale"]
+
+
 def by_shape(matrices: Iterable[Tensor]) -> list[list[Tensor]]:
     shapes = defaultdict(list)
     for matrix in matrices:

@@ -33,7 +33,7 @@ from playground.fused import fused_loss, matmul_dtype
 from playground.heads import PERIOD
 from playground.life import LIFE, MAX_FORESEEN, Life, begin_life, look, snapshot_steps
 from playground.model import GPT, Dropout
-from playground.optimizers import make_optimizers
+from playground.optimizers import make_optimizers, set_rate
 from playground.parallel import ALONE, N_HALVES, Beside, World, here
 from playground.tokenizer import CharTokenizer, Tokenizer, train_tokenizer
 
@@ -412,9 +412,7 @@ class Trainer:
         return loss.item(), grad_norm.item()
 
     def _move(self, learning_rate: float) -> None:
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group["scale"]
+        set_rate(self.optimizers, learning_rate)
         first, *others = self.optimizers
         waiting = self.beside(first.step)
         for optimizer in others:

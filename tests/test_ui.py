@@ -226,7 +226,7 @@ def test_of_a_long_text_the_beginning_is_replayed_and_the_page_says_so(learned_p
 
 
 def test_the_bars_have_the_texts_of_the_likeliest_tokens_alone(tiny_checkpoint):
-    sent = generate.distribution_after("key", tiny_checkpoint, "the", 1.0, 0, 1.0)
+    sent = generate._distribution("key", tiny_checkpoint, "the", 1.0, 0, 1.0)
     logits = np.frombuffer(base64.b64decode(sent["logits"]), dtype="<f4")
     assert len(logits) == tiny_checkpoint.config.vocab_size
     likeliest = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[:12]
@@ -234,8 +234,8 @@ def test_the_bars_have_the_texts_of_the_likeliest_tokens_alone(tiny_checkpoint):
 
 
 def test_a_distribution_of_a_prompt_that_says_nothing_is_empty(tiny_checkpoint):
-    assert generate.distribution_after("key", tiny_checkpoint, "", 1.0, 0, 1.0) is None
-    assert generate.distribution_after("key", tiny_checkpoint, "Ω", 1.0, 0, 1.0) is None
+    assert generate._distribution("key", tiny_checkpoint, "", 1.0, 0, 1.0) is None
+    assert generate._distribution("key", tiny_checkpoint, "Ω", 1.0, 0, 1.0) is None
 
 
 def test_the_plan_says_what_stands_in_the_way_before_anything_starts(small_recipe, host):

@@ -30,10 +30,7 @@ class Running:
 
 
 def functions(site: Site) -> dict[str, Callable]:
-    """The server functions of all instances of the component, by their names.
-
-    A visitor has one experiment at a time, in whichever of them; a new one replaces it.
-    """
+    """The server functions, by their names. A visitor has one experiment at a time; a new one replaces it."""
     running: Recent[Running] = Recent(MAX_KEPT_BYTES)
 
     def of(key: str, id: str) -> Running:

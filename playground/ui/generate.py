@@ -75,7 +75,7 @@ def build(site: Site) -> Tab:
     @tell
     def follow(key, prompt, temperature, top_k, top_p):
         with site.visit():
-            return distribution_after(key, site.workspace(key).current, prompt, temperature, top_k, top_p)
+            return _distribution(key, site.workspace(key).current, prompt, temperature, top_k, top_p)
 
     def composing(at_once: bool) -> Callable:
         @tell
@@ -116,7 +116,7 @@ def build(site: Site) -> Tab:
     def show(workspace: Workspace, checkpoint: Checkpoint, key, prompt, other, temperature, top_k, top_p):
         fitting = fitting_prompt(checkpoint, prompt, longest=5)  # the shorter, the more is open
         listed = gr.update(choices=workspace.names, value=other if other in workspace.names else checkpoint.name)
-        distribution = distribution_after(key, checkpoint, fitting, temperature, top_k, top_p)
+        distribution = _distribution(key, checkpoint, fitting, temperature, top_k, top_p)
         return [unless_same(fitting, prompt), listed, distribution]
 
     return Tab([site.visitor, prompt, other, *own], [prompt, other, bars], show)
@@ -182,7 +182,7 @@ def _writing(site: Site, texts: Kept[Texts]) -> tuple[Callable, Callable, Callab
     return more, choose, put
 
 
-def distribution_after(
+def _distribution(
     key: str, checkpoint: Checkpoint, prompt: str, temperature: float, top_k: int, top_p: float
 ) -> dict | None:
     """What the bars show; nothing while the prompt holds nothing that the model knows."""
